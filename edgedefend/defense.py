@@ -1,0 +1,98 @@
+"""The defence g(x) of Algorithm 1: DCT quantisation, then a random grid distortion."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from edgedefend.dct import as_image, as_quant_table
+from edgedefend.grid import Grid, check_grid_parameters, remap, sample_grid
+
+__all__ = ["Defense"]
+
+
+class Defense:
+    """The preprocessing defence, ready to be called on images.
+
+    Parameters
+    ----------
+    quant_table : (8, 8)
+        In pixel levels, DC at ``[0, 0]`` (`edgedefend.load_quant_table` loads one by name).
+    num_steps : int
+        Grid cells an axis.
+    distort_limit : float
+        How far a cell is stretched or compressed, in [0, 1). 0 keeps the geometry but for nothing.
+    rng : numpy.random.Generator, optional
+        For tests and evaluation only; `predictable` is then true. By default every image gets fresh
+        randomness from the operating system.
+
+    Raises
+    ------
+    InputError
+        If the table or a parameter is not valid.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from edgedefend import Defense, load_quant_table
+    >>> defend = Defense(load_quant_table("feature-distillation"))
+    >>> defend(np.zeros((299, 299, 3), np.uint8)).shape
+    (299, 299, 3)
+    """
+
+    def __init__(
+        self,
+        quant_table: ArrayLike,
+        num_steps: int = 10,
+        distort_limit: float = 0.25,
+        *,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        self.quant_table = as_quant_table(quant_table)
+        self.quant_table.flags.writeable = False
+        check_grid_parameters(num_steps, distort_limit)
+        self.num_steps = int(num_steps)
+        self.distort_limit = float(distort_limit)
+        self._rng = rng
+
+    @property
+    def predictable(self) -> bool:
+        """Whether the grids come from a given generator: never to be used against an attacker."""
+        return self._rng is not None
+
+    def __repr__(self) -> str:
+        seeded = ", rng=<given: predictable>" if self.predictable else ""
+        return (
+            f"Defense(<8x8 table, DC {self.quant_table[0, 0]:g}>, num_steps={self.num_steps}, "
+            f"distort_limit={self.distort_limit:g}{seeded})"
+        )
+
+    def sample_grid(self, height: int, width: int) -> Grid:
+        """Draw a grid for an image of this size (see `edgedefend.sample_grid`)."""
+        return sample_grid(height, width, self.num_steps, self.distort_limit, rng=self._rng)
+
+    def quantize(self, image: ArrayLike) -> NDArray[np.uint8]:
+        """Return `image` after step 1 alone (see `edgedefend.quantize`)."""
+        from edgedefend.dct import quantize
+
+        return quantize(image, self.quant_table)
+
+    def __call__(self, image: ArrayLike, *, grid: Grid | None = None) -> NDArray[np.uint8]:
+        """Defend one image.
+
+        Parameters
+        ----------
+        image : uint8 (H, W, 3)
+            RGB, any size from 1x1. It is not modified.
+        grid : Grid, optional
+            The grid to use instead of a fresh random one (for tests and evaluation).
+
+        Returns
+        -------
+        uint8 (H, W, 3)
+            The defended image.
+        """
+        source = as_image(image)
+        if grid is None:
+            grid = self.sample_grid(*source.shape[:2])
+        return remap(self.quantize(source), grid)

@@ -1,0 +1,118 @@
+"""The compiled loops: 8x8 DCT quantisation, the grid's index maps, and the gather that applies them.
+
+These are the readable versions. Importing this module imports Numba, so the public modules (`dct`, `grid`,
+`defense`) import it inside their functions: a program that never defends an image never pays for LLVM.
+Each kernel is an ordinary function that `edgedefend.jit.kernel` compiles on its first call and keeps on disk;
+``NUMBA_DISABLE_JIT=1`` runs the same source interpreted, which the tests do.
+
+Conventions, once for all of them: images are uint8 ``(H, W, C)``; tables are float32 ``(8, 8)``, row = vertical
+frequency, DC at ``[0, 0]``, in pixel levels; the DCT is the orthonormal DCT-II, ``D @ block @ D.T``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from edgedefend.jit import kernel
+
+
+def dct_matrix() -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Return the orthonormal 8-point DCT-II matrix, float32 (8, 8), row = frequency.
+
+    Ahmed, Natarajan and Rao, "Discrete cosine transform", IEEE Trans. Computers, 1974.
+    """
+    frequency, position = np.mgrid[0:8, 0:8]
+    matrix = np.cos((2 * position + 1) * frequency * math.pi / 16) / 2
+    matrix[0] /= math.sqrt(2)
+    return matrix.astype(np.float32)
+
+
+@kernel
+def quantize_blocks(image, table, basis, out):
+    """Write the DCT-quantised `image` to `out` (both uint8 (H, W, C)).
+
+    Blocks that hang over the right or lower side read the last column or row again, as if the image had been
+    extended by repeating its edge, and write only what lies inside.
+    """
+    height, width, channels = image.shape
+    block = np.empty((8, 8), np.float32)
+    half = np.empty((8, 8), np.float32)
+    for top in range(0, height, 8):
+        for left in range(0, width, 8):
+            for channel in range(channels):
+                for y in range(8):
+                    row = min(top + y, height - 1)
+                    for x in range(8):
+                        block[y, x] = image[row, min(left + x, width - 1), channel]
+
+                # Rows, then columns: half = block @ D.T, block = D @ half.
+                for y in range(8):
+                    for u in range(8):
+                        total = np.float32(0)
+                        for x in range(8):
+                            total += block[y, x] * basis[u, x]
+                        half[y, u] = total
+                for v in range(8):
+                    for u in range(8):
+                        total = np.float32(0)
+                        for y in range(8):
+                            total += basis[v, y] * half[y, u]
+                        block[v, u] = np.rint(total / table[v, u]) * table[v, u]
+
+                # The inverse is the transpose: half = D.T @ block, pixel = half @ D.
+                for y in range(8):
+                    for u in range(8):
+                        total = np.float32(0)
+                        for v in range(8):
+                            total += basis[v, y] * block[v, u]
+                        half[y, u] = total
+                for y in range(min(8, height - top)):
+                    for x in range(min(8, width - left)):
+                        total = np.float32(0)
+                        for u in range(8):
+                            total += half[y, u] * basis[u, x]
+                        out[top + y, left + x, channel] = np.uint8(
+                            min(max(np.rint(total), np.float32(0)), np.float32(255))
+                        )
+
+
+@kernel
+def fill_axis(stretch, flip, out):
+    """Write one axis of a random grid to `out`, int32 (side,): the source index of each output index.
+
+    `stretch` holds one factor a whole cell (1 + U(-delta, +delta)). Whole cells are ``side // len(stretch)``
+    wide; what is left over is the last, partial cell, which ends at the image's edge. `flip` starts from the
+    far side instead.
+    """
+    side = out.shape[0]
+    cells = stretch.shape[0]
+    width = side // cells
+    begin = 0.0  # the source position of this cell's first edge
+    for cell in range(cells + 1):
+        first = cell * width
+        count = width if cell < cells else side - first
+        if count <= 0:
+            break
+        end = begin + width * stretch[cell] if cell < cells else float(side)
+        for k in range(count):
+            position = int(np.rint(begin + (end - begin) * k / count))
+            position = min(max(position, 0), side - 1)
+            if flip:
+                out[side - 1 - (first + k)] = side - 1 - position
+            else:
+                out[first + k] = position
+        begin = end
+
+
+@kernel
+def gather(image, rows, cols, out):
+    """Write ``image[rows][:, cols]`` to `out`: the pixel at (y, x) comes from (rows[y], cols[x])."""
+    for y in range(rows.shape[0]):
+        row = rows[y]
+        for x in range(cols.shape[0]):
+            column = cols[x]
+            for channel in range(image.shape[2]):
+                out[y, x, channel] = image[row, column, channel]
