@@ -26,7 +26,11 @@ COMMANDS = {
     "classify": ("edgedefend.commands.classify:classify", "Classify images behind the defence.", ""),
     "verify": ("edgedefend.commands.verify:verify", "Check a bundle: hashes, loading, golden answer.", ""),
     "show": ("edgedefend.commands.show:show", "Draw an image as the model sees it, stage by stage.", ""),
-    "convert": ("convert.commands:convert", "Learn a table, export a model, write bundles (desktop).", "convert"),
+    "convert": (
+        "convert.commands:convert",
+        "Learn a table, export a model, write bundles (desktop).",
+        "convert",
+    ),
     "bench": ("bench.commands:bench", "Measure accuracy and latency.", "bench"),
 }
 
@@ -66,9 +70,7 @@ class LazyGroup(click.Group):
         """Write the list of commands without importing any of them."""
         rows = [(name, help_line) for name, (_, help_line, _) in self.lazy.items()]
         rows += [
-            (name, command.get_short_help_str(100))
-            for name, command in self.commands.items()
-            if not command.hidden
+            (name, command.get_short_help_str(100)) for name, command in self.commands.items() if not command.hidden
         ]
         with formatter.section("Commands"):
             formatter.write_dl(rows)

@@ -112,8 +112,7 @@ def load_quant_table(name_or_path: str | os.PathLike[str]) -> NDArray[np.float32
         content = json.loads(source.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(
-            f"{text}: no such table ({error.strerror or error}); shipped tables: "
-            f"{', '.join(shipped_quant_tables())}"
+            f"{text}: no such table ({error.strerror or error}); shipped tables: {', '.join(shipped_quant_tables())}"
         ) from None
     except ValueError:
         raise InputError(f"{text}: not a JSON file with a quantisation table") from None

@@ -1,0 +1,275 @@
+"""A bundle at work: image in, defended, classified, answer out."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgedefend.bundle import Bundle
+from edgedefend.errors import BackendError, BundleError, InputError
+from edgedefend.grid import Grid
+from edgedefend.interpreter import Interpreter, available_threads
+from edgedefend.sources import fit_image
+
+__all__ = ["Answer", "Classifier", "Prediction", "Verification", "softmax", "verify_bundle"]
+
+MAX_DRAWS = 256
+# Quantisation has ties: float32 sums in another order may round the other way at one.
+TIE_FRACTION = 0.005
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the softmax over the last axis, float32, computed without overflow."""
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One class with its probability."""
+
+    index: int
+    label: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the classifier says of one image.
+
+    Attributes
+    ----------
+    top : list of Answer
+        The most probable classes, best first.
+    probabilities : float32 (classes,)
+        Mean over the draws.
+    draws : int
+        How many random draws of the defence were averaged; 0 without the defence.
+    agreement : float
+        The fraction of draws whose own best class is ``top[0]``; 1.0 for a single one.
+    stage_ms : dict
+        Milliseconds of ``resize_ms``, ``defend_ms``, ``invoke_ms`` and their sum, ``total_ms``.
+    """
+
+    top: list[Answer]
+    probabilities: NDArray[np.float32]
+    draws: int
+    agreement: float
+    stage_ms: dict[str, float] = field(repr=False)
+
+    @property
+    def index(self) -> int:
+        """The most probable class."""
+        return self.top[0].index
+
+
+class Classifier:
+    """A bundle's model behind its defence. Not safe for use from two threads at once.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    threads : int, optional
+        Of the interpreter; `edgedefend.interpreter.available_threads` by default, never the runtime's own.
+    backend : str, optional
+        One of `edgedefend.interpreter.BACKENDS`.
+    defended : bool
+        False leaves the defence away, to see what it costs.
+    rng : numpy.random.Generator, optional
+        Makes the defence predictable: for tests and evaluation only.
+
+    Raises
+    ------
+    BackendError
+        If no interpreter can be used or it cannot run the model.
+    BundleError
+        If the model is not what the manifest says.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        threads: int | None = None,
+        backend: str | None = None,
+        defended: bool = True,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        self.bundle = bundle
+        self.defended = defended
+        self.defense = bundle.defense(rng=rng)
+        try:
+            self.interpreter = Interpreter(
+                bundle.model(), threads=available_threads() if threads is None else threads, backend=backend
+            )
+        except BackendError as error:
+            if bundle.precision == "dynamic" and "cannot run this model" in str(error):
+                raise BackendError(f"{error}; use the fp32, fp16 or int8 bundle of this model here") from error
+            raise
+        spec = self.interpreter.input
+        expected = (1, bundle.input.height, bundle.input.width, 3)
+        if spec.shape != expected or spec.dtype not in (np.float32, np.int8, np.uint8):
+            raise BundleError(f"{bundle.path}: the model takes {spec.dtype} {spec.shape}, the manifest says {expected}")
+        if self.interpreter.output.shape[-1] != len(bundle.labels):
+            raise BundleError(
+                f"{bundle.path}: the model has {self.interpreter.output.shape[-1]} classes and "
+                f"labels.txt {len(bundle.labels)}"
+            )
+        self._encoding = self._encoding_table()
+
+    def _encoding_table(self) -> NDArray[np.float32] | NDArray[np.int8] | NDArray[np.uint8]:
+        """Return what each of the 256 levels of each channel becomes in the input tensor, (3, 256).
+
+        ``pixel * scale + offset``, and for a quantised input that divided by the tensor's scale, plus its
+        zero point, rounded and clipped.
+        """
+        spec, inputs = self.interpreter.input, self.bundle.input
+        levels = np.arange(256, dtype=np.float64)
+        real = np.array([levels * s + o for s, o in zip(inputs.scale, inputs.offset, strict=True)])
+        if spec.dtype == np.float32:
+            return real.astype(np.float32)
+        if not spec.scale > 0:
+            raise BundleError(f"{self.bundle.path}: the model's {spec.dtype} input has no quantisation scale")
+        limits = np.iinfo(spec.dtype)
+        return np.clip(np.rint(real / spec.scale) + spec.zero_point, limits.min, limits.max).astype(spec.dtype)
+
+    def _write(self, image: NDArray[np.uint8], slot: NDArray[np.generic]) -> None:
+        """Write one image at the model's size into one slot of the input tensor."""
+        for channel in range(3):
+            target = channel if self.bundle.input.channel_order == "RGB" else 2 - channel
+            np.take(self._encoding[target], image[..., channel], out=slot[..., target], mode="clip")
+
+    def defend_into(self, image: NDArray[np.uint8], slot: NDArray[np.generic], grid: Grid | None = None) -> None:
+        """Defend `image`, uint8 (height, width, 3) at the model's size, into one slot of the input tensor."""
+        self._write(self.defense(image, grid=grid), slot)
+
+    def fit(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return `image` at the size the model takes, by the bundle's resize rule."""
+        inputs = self.bundle.input
+        return fit_image(image, inputs.height, inputs.width, inputs.resize)
+
+    def run(self, image: NDArray[np.uint8], *, defended: bool | None = None) -> NDArray[np.float32]:
+        """Run the model once on an image of its size; return its raw output, float32 (classes,)."""
+        self.interpreter.set_batch(1)
+        view = self.interpreter.input_view()
+        if self.defended if defended is None else defended:
+            self.defend_into(image, view[0])
+        else:
+            self._write(image, view[0])
+        del view
+        output: NDArray[np.float32] = self.interpreter.invoke()[0]
+        return output
+
+    def classify(self, image: NDArray[np.uint8], *, draws: int = 1, top: int = 5) -> Prediction:
+        """Classify one image.
+
+        Parameters
+        ----------
+        image : uint8 (H, W, 3)
+            RGB, any size from 1x1.
+        draws : int
+            Random draws of the defence, in one batched call; the answer is the mean of their probabilities.
+        top : int
+            How many classes to return.
+
+        Raises
+        ------
+        InputError
+            If `draws` or `top` is out of range, or the model's answer is not a number.
+        """
+        if not 1 <= draws <= MAX_DRAWS:
+            raise InputError(f"draws is {draws}, expected 1 to {MAX_DRAWS}")
+        if top < 1:
+            raise InputError(f"top is {top}, expected at least 1")
+        count = draws if self.defended else 1
+        begin = time.perf_counter()
+        fitted = self.fit(image)
+        resized = time.perf_counter()
+        defend_s = invoke_s = 0.0
+        outputs = []
+        # Some models have a batch of one built in: they are called once a draw instead.
+        batch = count if self.interpreter.set_batch(count) else 1
+        for _ in range(count // batch):
+            started = time.perf_counter()
+            view = self.interpreter.input_view()
+            for slot in view:
+                if self.defended:
+                    self.defend_into(fitted, slot)
+                else:
+                    self._write(fitted, slot)
+            del view, slot
+            written = time.perf_counter()
+            outputs.append(self.interpreter.invoke())
+            defend_s += written - started
+            invoke_s += time.perf_counter() - written
+        output = np.concatenate(outputs)
+        each = softmax(output) if self.bundle.output == "logits" else output
+        probabilities: NDArray[np.float32] = each.mean(axis=0)
+        if not np.isfinite(probabilities).all():
+            raise BackendError(f"{self.bundle.path}: the model's answer is not a number (NaN or infinity)")
+        order = np.argsort(-probabilities, kind="stable")[:top]
+        best = int(order[0])
+        stage_ms = {
+            "resize_ms": 1e3 * (resized - begin),
+            "defend_ms": 1e3 * defend_s,
+            "invoke_ms": 1e3 * invoke_s,
+            "total_ms": 1e3 * (time.perf_counter() - begin),
+        }
+        return Prediction(
+            [Answer(int(i), self.bundle.labels[i], float(probabilities[i])) for i in order],
+            probabilities,
+            count if self.defended else 0,
+            float(np.mean(each.argmax(axis=1) == best)),
+            stage_ms,
+        )
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `verify_bundle` saw: the differences stay below what is allowed."""
+
+    backend: str
+    backend_version: str
+    differing_pixels: float
+    output_error: float
+    tolerance: float
+    label: str
+
+
+def verify_bundle(bundle: Bundle, *, threads: int | None = None, backend: str | None = None) -> Verification:
+    """Run a bundle's golden input and compare every step with what the desktop got.
+
+    Raises
+    ------
+    BundleError
+        If the defended image differs by more than rounding ties.
+    BackendError
+        If the interpreter cannot run the model, or runs it and gives another answer.
+    """
+    golden = bundle.golden()
+    classifier = Classifier(bundle, threads=threads, backend=backend, defended=False)
+    defended = bundle.defense()(golden.image, grid=golden.grid)
+    differing = float(np.mean((defended != golden.defended).any(axis=2)))
+    if differing > TIE_FRACTION:
+        raise BundleError(
+            f"{bundle.path}: the defence gives another image than on the desktop "
+            f"({100 * differing:.2f} % of the pixels differ, {100 * TIE_FRACTION:.1f} % are allowed)"
+        )
+    output = classifier.run(golden.defended)
+    error = float(np.abs(output - golden.output).max())
+    interpreter = classifier.interpreter
+    expected, answer = int(golden.output.argmax()), int(output.argmax())
+    if not error <= golden.tolerance or answer != expected:
+        others = [name for name in ("fp32", "fp16", "int8") if name != bundle.precision]
+        raise BackendError(
+            f"{bundle.path}: {interpreter.backend} {interpreter.version} runs this {bundle.precision} model and gets "
+            f"it wrong: {bundle.labels[answer]!r} where the desktop said {bundle.labels[expected]!r}, "
+            f"largest difference {error:.3g}, allowed {golden.tolerance:.3g}: "
+            f"use the {' or '.join(others)} bundle here, or another --backend"
+        )
+    return Verification(
+        interpreter.backend, interpreter.version, differing, error, golden.tolerance, bundle.labels[answer]
+    )
