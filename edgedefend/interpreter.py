@@ -75,7 +75,7 @@ def _import(name: str) -> Any:
         If it is installed and cannot be loaded, with the reason in a sentence.
     """
     try:
-        with _native_messages() as said:
+        with native_messages() as said:
             return importlib.import_module(BACKENDS[name])
     except ModuleNotFoundError as error:
         if error.name and BACKENDS[name].split(".", maxsplit=1)[0] == error.name.split(".", maxsplit=1)[0]:
@@ -123,13 +123,13 @@ def choose_backend(name: str | None = None) -> tuple[str, Any]:
 
 
 class _Said:
-    """What native code wrote to file descriptor 2 while `_native_messages` held it."""
+    """What native code wrote to file descriptor 2 while `native_messages` held it."""
 
     text = ""
 
 
 @contextlib.contextmanager
-def _native_messages() -> Iterator[_Said]:
+def native_messages() -> Iterator[_Said]:
     """Hold what native code writes to standard error, and let go of all but the runtime's INFO lines.
 
     The runtimes log "INFO: Created TensorFlow Lite XNNPACK delegate" from C++ for each interpreter; nothing
@@ -183,7 +183,7 @@ class Interpreter:
         self._precision_hint = ""
         source = {"model_path": str(model)} if isinstance(model, Path) else {"model_content": model}
         try:
-            with _native_messages():
+            with native_messages():
                 self._interpreter = module.Interpreter(num_threads=threads, **source)
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
@@ -213,7 +213,7 @@ class Interpreter:
         before = self._batch
         for size in (batch, before):
             try:
-                with _native_messages():
+                with native_messages():
                     self._interpreter.resize_tensor_input(self._input_index, [size, *self.input.shape[1:]])
                     self._interpreter.allocate_tensors()
             except (ValueError, RuntimeError):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 import click
@@ -26,6 +24,7 @@ def show(bundle: str, images: tuple[str, ...], output: str, threads: int | None,
     from edgedefend.bundle import load_bundle
     from edgedefend.classifier import Classifier
     from edgedefend.errors import InputError
+    from edgedefend.files import write_file
     from edgedefend.picture import stage_sheet
     from edgedefend.sources import read_image
 
@@ -34,15 +33,5 @@ def show(bundle: str, images: tuple[str, ...], output: str, threads: int | None,
     classifier = Classifier(load_bundle(bundle), threads=threads, backend=backend)
     sheet = stage_sheet(classifier, [(name, read_image(name)) for name in images])
     _, encoded = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
-    target = Path(output)
-    # Beside it first, then moved: a full disk leaves no half picture.
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(encoded.tobytes())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_file(Path(output), encoded.tobytes())
     click.echo(f"wrote {output} ({sheet.shape[1]}x{sheet.shape[0]})")

@@ -1,0 +1,1 @@
+"""Measurements: each module returns data, `bench.commands` prints it."""

@@ -1,0 +1,82 @@
+"""Accuracy on labelled photographs: undefended, behind one draw of the defence, behind the mean of several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from bench.conditions import bundle_facts, conditions, interpreter_facts
+from edgedefend.bundle import Bundle
+from edgedefend.classifier import Classifier
+from edgedefend.dataset import Dataset
+from edgedefend.errors import UsageError
+from edgedefend.sources import read_image
+from edgedefend.statistics import proportion
+
+__all__ = ["measure_accuracy"]
+
+
+def measure_accuracy(
+    bundle: Bundle,
+    data: Dataset,
+    *,
+    draws: int,
+    threads: int | None = None,
+    backend: str | None = None,
+    seed: int | None = None,
+    tick: Callable[[int], Any] = lambda count: None,
+) -> dict[str, Any]:
+    """Measure the accuracy of a bundle.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    data : Dataset
+    draws : int
+        Of the averaged answer, at least 2.
+    seed : int, optional
+        Makes the run repeatable; by default every image gets fresh randomness, as in use.
+    tick : callable
+        Told of every photograph that is done.
+
+    Returns
+    -------
+    dict
+        ``"rows"``: for "undefended", "1 draw" and "N draws" a `Proportion` for top-1 and one for top-5;
+        beside them the conditions.
+
+    Raises
+    ------
+    UsageError
+        If the bundle's weights are random: its accuracy would mean nothing.
+    """
+    if bundle.weights == "random":
+        raise UsageError(f"{bundle.path}: its weights are random, so it has no accuracy: measure latency instead")
+    rng = None if seed is None else np.random.default_rng(seed)
+    classifier = Classifier(bundle, threads=threads, backend=backend, rng=rng)
+    names = ("undefended", "1 draw", f"{draws} draws")
+    first = dict.fromkeys(names, 0)
+    five = dict.fromkeys(names, 0)
+    for photograph in data:
+        image = classifier.fit(read_image(photograph.path))
+        for name, defended, count in zip(names, (False, True, True), (1, 1, draws), strict=True):
+            classifier.defended = defended
+            top = [answer.index for answer in classifier.classify(image, draws=count, top=5).top]
+            first[name] += top[0] == photograph.label
+            five[name] += photograph.label in top
+        tick(1)
+    return {
+        "kind": "accuracy",
+        "rows": {
+            name: {"top1": proportion(first[name], len(data)), "top5": proportion(five[name], len(data))}
+            for name in names
+        },
+        "draws": draws,
+        "seed": seed,
+        "data": {"name": data.name, "n": len(data)},
+        "bundle": bundle_facts(bundle),
+        "interpreter": interpreter_facts(classifier.interpreter),
+        "conditions": conditions(),
+    }

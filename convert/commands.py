@@ -1,0 +1,143 @@
+"""`edgedefend convert`: parses the options, shows progress, prints the summary."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgedefend.bundle import PRECISIONS
+from edgedefend.commands.options import format_table, threads_option
+from edgedefend.interpreter import available_threads
+from edgedefend.sources import RESIZE_RULES
+from edgedefend.statistics import format_proportion, proportion
+
+__all__ = ["convert"]
+
+
+@contextlib.contextmanager
+def _progress(label: str, length: int) -> Iterator[Callable[[int], Any]]:
+    """Show a bar on a terminal, and only the step's name elsewhere (a log file)."""
+    if not sys.stderr.isatty():
+        click.echo(f"{label} …", err=True)
+        yield lambda count: None
+        return
+    with click.progressbar(length=length, label=f"{label:32}", file=sys.stderr, show_pos=True) as bar:
+        yield bar.update
+
+
+@click.command()
+@click.option(
+    "--model",
+    required=True,
+    help="inception-v3, efficientnet-lite0|1|2, or a path to your own .keras, .h5 or SavedModel.",
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the bundles, one a precision.")
+@click.option(
+    "--data",
+    default="sample",
+    show_default=True,
+    help="A CSV file,label[,target], a folder of class folders, or 'sample' (photographs of an installed package).",
+)
+@click.option("--limit", type=click.IntRange(1), help="Use only the first N photographs.")
+@click.option("--weights", default="imagenet", show_default=True, help="For inception-v3: imagenet, random, or a file.")
+@click.option(
+    "--settings", type=click.Path(path_type=Path), help="TOML with your own model's normalisation and labels."
+)
+@click.option("--scale", type=float, help="Your own model takes pixel * SCALE + OFFSET ...")
+@click.option("--offset", type=float, help="... of pixel levels 0..255.")
+@click.option(
+    "--precision",
+    "precisions",
+    type=click.Choice(PRECISIONS),
+    multiple=True,
+    help="May be given more than once (default: all four).",
+)
+@click.option(
+    "--table",
+    default="learn",
+    show_default=True,
+    help="'learn' (Algorithm 2), a shipped table's name, or a JSON file.",
+)
+@click.option("--num-steps", type=click.IntRange(1, 1024), default=10, show_default=True, help="Grid cells an axis.")
+@click.option("--distort-limit", type=float, default=0.25, show_default=True, help="Stretch of a cell, 0 to below 1.")
+@click.option("--resize", type=click.Choice(RESIZE_RULES), default="stretch", show_default=True)
+@click.option("--epsilon", type=float, default=4.0, show_default=True, help="Attack: largest change, pixel levels.")
+@click.option("--steps", type=click.IntRange(1), default=10, show_default=True, help="Attack: gradient steps.")
+@click.option("--step-size", type=float, default=1.0, show_default=True, help="Attack: change a step, pixel levels.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of targets and calibration.")
+@click.option(
+    "--min-agreement",
+    type=click.FloatRange(0, 1),
+    default=0.9,
+    show_default=True,
+    help="Refuse a model whose best class agrees with Keras on a smaller fraction of the data; 0 never refuses.",
+)
+@click.option("--pack", is_flag=True, help="Write each bundle as one zip file as well.")
+@click.option("--force", is_flag=True, help="Replace bundles that are there.")
+@threads_option
+def convert(
+    scale: float | None, offset: float | None, settings: Path | None, threads: int | None, **options: Any
+) -> None:
+    """Learn the quantisation table, export the model in every precision, check it, write bundles.
+
+    An interrupted run goes on where it stopped when the same command is given again.
+    """
+    from convert.models import InputSettings, load_settings
+    from convert.pipeline import ConvertSettings, ParityError, convert_model
+
+    if settings is not None and (scale is not None or offset is not None):
+        raise click.UsageError("--scale and --offset stand in the --settings file already")
+    input_settings = None
+    if settings is not None:
+        input_settings = load_settings(settings)
+    elif scale is not None or offset is not None:
+        input_settings = InputSettings(scale=1.0 if scale is None else scale, offset=offset or 0.0)
+    wanted = ConvertSettings(
+        input_settings=input_settings,
+        threads=threads or available_threads(),
+        command="edgedefend " + shlex.join(sys.argv[1:]),
+        **{**options, "precisions": options["precisions"] or PRECISIONS},
+    )
+    try:
+        done = convert_model(wanted, _progress)
+    except KeyboardInterrupt:
+        click.echo("edgedefend: stopped; the same command goes on from here", err=True)
+        sys.exit(1)
+
+    if "attack_success" in done.table_file:
+        success = done.table_file["attack_success"]
+        click.echo(
+            f"table: learned from {success['n']} photographs; the attack on the bare model hit its target on "
+            f"{success['hit']}; picture: {wanted.out / 'quant_table.png'}"
+        )
+    known = done.weights != "random"
+    if known:
+        click.echo(f"Keras: accuracy {format_proportion(proportion(done.keras_correct, done.n))}")
+    else:
+        click.echo("weights are random: no accuracy is reported, only time and agreement")
+    rows = []
+    for precision, parity in done.parities.items():
+        accuracy = [f"{count / parity.n:.3f}" if known else "-" for count in (parity.correct, parity.defended_correct)]
+        rows.append(
+            [
+                precision,
+                f"{parity.size_bytes / 1e6:.1f} MB",
+                f"{parity.agreement:.3f}",
+                f"{parity.max_logit_error:.3g}",
+                *accuracy,
+                f"{parity.invoke_ms:.2f}",
+                "refused" if precision in done.refused else str(wanted.out / precision),
+            ]
+        )
+    header = ["precision", "size", "agreement", "max error", "accuracy", "defended", f"ms ({wanted.threads} thr)"]
+    click.echo(format_table([*header, "bundle"], rows))
+    click.echo(f"agreement with Keras and accuracy on n = {done.n} photographs of {wanted.data}; defended: 1 draw")
+    if done.refused:
+        reasons = "; ".join(f"{precision} {reason}" for precision, reason in done.refused.items())
+        raise ParityError(f"no bundle was written for: {reasons}")

@@ -1,0 +1,48 @@
+"""TensorFlow, imported late and kept quiet."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from edgedefend.interpreter import native_messages
+
+__all__ = ["import_tensorflow", "quiet_native"]
+
+
+def import_tensorflow() -> Any:
+    """Import and return TensorFlow with its log at errors only (a variable the user has set is kept)."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    with native_messages():
+        import tensorflow as tf
+    return tf
+
+
+@contextlib.contextmanager
+def quiet_native() -> Iterator[None]:
+    """Drop what the converter writes to standard output and error: pass timings, temporary paths, placer logs.
+
+    Its real errors come as exceptions. The file descriptors are redirected because most of it comes from C++.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                yield
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for target, copy in zip((1, 2), saved, strict=True):
+                os.dup2(copy, target)
+                os.close(copy)

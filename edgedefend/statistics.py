@@ -1,0 +1,45 @@
+"""Proportions with their uncertainty: every accuracy this project prints goes through here."""
+
+from __future__ import annotations
+
+import math
+from typing import TypedDict
+
+__all__ = ["Proportion", "format_proportion", "proportion", "wilson_interval"]
+
+_Z95 = 1.959963984540054
+
+
+class Proportion(TypedDict):
+    """A measured fraction, with its n and its 95 % Wilson interval."""
+
+    value: float
+    hits: int
+    n: int
+    low: float
+    high: float
+
+
+def wilson_interval(hits: int, n: int) -> tuple[float, float]:
+    """Return the 95 % Wilson score interval of `hits` out of `n`; (0, 1) where n is 0.
+
+    Wilson, "Probable inference, the law of succession, and statistical inference", JASA 1927.
+    """
+    if n == 0:
+        return 0.0, 1.0
+    fraction, z2 = hits / n, _Z95 * _Z95
+    center = (fraction + z2 / (2 * n)) / (1 + z2 / n)
+    half = _Z95 / (1 + z2 / n) * math.sqrt(fraction * (1 - fraction) / n + z2 / (4 * n * n))
+    # At 0 and n the bound is exact; what rounding leaves beside it is not.
+    return (0.0 if hits == 0 else center - half), (1.0 if hits == n else center + half)
+
+
+def proportion(hits: int, n: int) -> Proportion:
+    """Return `hits` out of `n` as a `Proportion`."""
+    low, high = wilson_interval(hits, n)
+    return {"value": hits / n if n else math.nan, "hits": hits, "n": n, "low": low, "high": high}
+
+
+def format_proportion(value: Proportion) -> str:
+    """Return e.g. ``0.918 [0.891, 0.939] n=500``."""
+    return f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}] n={value['n']}"
