@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 import warnings
@@ -10,17 +11,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgedefend.interpreter import native_messages
-
 __all__ = ["import_tensorflow", "quiet_native"]
 
 
+@functools.lru_cache(maxsize=1)
 def import_tensorflow() -> Any:
-    """Import and return TensorFlow with its log at errors only (a variable the user has set is kept)."""
+    """Import and return TensorFlow with its log at errors only (a variable the user has set is kept).
+
+    Its devices are looked for here as well: on a machine without a GPU that alone prints four lines.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    with native_messages():
+    with quiet_native():
         import tensorflow as tf
+
+        tf.config.list_logical_devices()
     return tf
 
 
