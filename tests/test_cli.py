@@ -224,11 +224,11 @@ def test_no_permission_and_a_full_disk(run_cli, color_model_file, color_photogra
 def test_ctrl_c_and_going_on(run_cli, color_model_file, color_photographs, tmp_path):
     """Stopped in the middle of learning: no bundle, the votes kept; the same command then ends as if never stopped."""
     command = ["convert", "--model", color_model_file, "--data", color_photographs, "--precision", "fp32"]
-    whole = run_cli(*command, "--out", tmp_path / "whole", "--steps", 300)
+    whole = run_cli(*command, "--out", tmp_path / "whole", "--steps", 150)
     assert whole.returncode == 0, whole.stderr
     out = tmp_path / "stopped"
     process = subprocess.Popen(
-        [sys.executable, "-m", "edgedefend.cli", *map(str, command), "--out", str(out), "--steps", "300"],
+        [sys.executable, "-m", "edgedefend.cli", *map(str, command), "--out", str(out), "--steps", "150"],
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -240,7 +240,7 @@ def test_ctrl_c_and_going_on(run_cli, color_model_file, color_photographs, tmp_p
     assert process.returncode == 1
     assert said.splitlines()[-1] == "edgedefend: stopped; the same command goes on from here"
     assert not list(out.rglob("manifest.json"))
-    again = run_cli(*command, "--out", out, "--steps", 300)
+    again = run_cli(*command, "--out", out, "--steps", 150)
     assert again.returncode == 0, again.stderr
     assert not (out / ".convert-work").exists()
     tables = [json.loads((folder / "quant_table.json").read_text()) for folder in (tmp_path / "whole", out)]
