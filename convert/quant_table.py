@@ -20,7 +20,7 @@ def _coefficients(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     whole = images[:, : rows * 8, : columns * 8].reshape(count, rows, 8, columns, 8, channels)
     blocks = whole.transpose(0, 1, 3, 5, 2, 4).reshape(-1, 8, 8).astype(np.float32)
     basis = dct_matrix()
-    return basis @ blocks @ basis.T  # type: ignore[no-any-return]
+    return basis @ blocks @ basis.T
 
 
 def count_votes(clean: NDArray[np.uint8], adversarial: NDArray[np.uint8]) -> NDArray[np.int64]:

@@ -85,12 +85,12 @@ def test_unknown_and_missing_backends():
     try:
         choose_backend("tflite-runtime")
     except BackendError as error:
-        assert "not installed" in str(error) or "NumPy 1" in str(error)  # noqa: PT017 - either is right here
+        assert "not installed" in str(error) or "NumPy 1" in str(error)
 
 
 def test_threads_are_bounded():
     assert 1 <= available_threads() <= 4
-    assert list(BACKENDS)[0] == "ai-edge-litert"
+    assert next(iter(BACKENDS)) == "ai-edge-litert"
 
 
 def test_native_noise_is_held_and_the_rest_let_through():
