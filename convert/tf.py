@@ -10,17 +10,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgedefend.interpreter import native_messages
-
 __all__ = ["import_tensorflow", "quiet_native"]
 
 
 def import_tensorflow() -> Any:
     """Import and return TensorFlow with its log at errors only (a variable the user has set is kept)."""
+    if "tensorflow" in sys.modules:
+        return sys.modules["tensorflow"]
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # A user's ~/.keras/keras.json may name another backend; models here are TensorFlow's.
+    os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    with native_messages():
+    with quiet_native():
         import tensorflow as tf
+
+        # Looked for here and not at the first operation: on a machine without a GPU the search is a page of log.
+        tf.config.list_physical_devices()
     return tf
 
 
