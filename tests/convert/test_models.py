@@ -282,7 +282,7 @@ def test_an_input_and_output_in_a_list_or_dictionary_are_taken_out(tmp_path):
     original = small(None)
     for name, inputs, outputs in (
         ("list", original.inputs, original.outputs),
-        ("dict", {"picture": original.inputs[0]}, {"scores": original.outputs[0]}),
+        ("dict", {original.inputs[0].name: original.inputs[0]}, {"scores": original.outputs[0]}),
     ):
         model = load_model(save(keras.Model(inputs, outputs), tmp_path / f"{name}.keras"), settings=SCALED)
         np.testing.assert_allclose(run(model, images()), run(original, images() / 255), atol=1e-5)
