@@ -13,19 +13,19 @@ import platform
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from convert.models import InputSettings, LoadedModel, load_model
 from numpy.typing import NDArray
 
 import edgedefend
 from convert.adversary import IFGSM
 from convert.bundle_writer import pack_bundle, write_bundle
 from convert.export import Parity, encode, export_tflite, keras_outputs, measure_parity
-from convert.models import InputSettings, LoadedModel, load_model
 from convert.quant_table import count_votes, table_from_votes
 from edgedefend.bundle import PRECISIONS, Bundle, Golden, InputSpec
 from edgedefend.dataset import Dataset, load_dataset
@@ -264,7 +264,6 @@ def convert_model(settings: ConvertSettings, progress: Progress) -> Converted:
         table_file = _learn_table(settings, model, data, images, work, progress)
     else:
         table_file = {"name": settings.table, "generator": "given", "quant_table": fixed_table.tolist()}
-    defense_facts = {"num_steps": settings.num_steps, "distort_limit": settings.distort_limit}
     table_bytes = (json.dumps(table_file, indent=1) + "\n").encode()
     write_file(settings.out / "quant_table.json", table_bytes)
     if fixed_table is None:
@@ -276,41 +275,74 @@ def convert_model(settings: ConvertSettings, progress: Progress) -> Converted:
         expected = keras_outputs(model, images, tick)
     if not np.isfinite(expected).all():
         raise InputError(f"{settings.model}: the Keras model's own output is not a number (NaN or infinity)")
-    labels = [photograph.label for photograph in data]
+    step = _PrecisionStep(settings, model, spec, data, images, expected, table_file, work, progress)
     bundles: dict[str, Bundle] = {}
     parities: dict[str, Parity] = {}
     refused: dict[str, str] = {}
     for precision in settings.precisions:
+        content, parities[precision] = step.export_and_compare(precision)
+        if reason := step.objection(parities[precision]):
+            refused[precision] = reason
+            continue
+        bundles[precision] = step.write(content, parities[precision])
+    shutil.rmtree(work.folder, ignore_errors=True)
+    truth = np.array([photograph.label for photograph in data])
+    keras_correct = int((expected.argmax(axis=1) == truth).sum())
+    return Converted(bundles, parities, refused, table_file, model.weights, keras_correct, len(images))
 
-        def fresh_defense(stream: int) -> Defense:
-            rng = np.random.default_rng([settings.seed, stream])
-            return Defense(table_file["quant_table"], settings.num_steps, settings.distort_limit, rng=rng)
 
-        defender = fresh_defense(2)
-        calibration = [defender(image) for image in images[:_CALIBRATION_IMAGES]] if precision == "int8" else []
-        content = _export(model, precision, calibration, settings, work, progress)
-        with progress(f"comparing {precision} with Keras", len(images)) as tick:
+@dataclass(frozen=True)
+class _PrecisionStep:
+    """What is done once a precision, with everything that the earlier steps found out."""
+
+    settings: ConvertSettings
+    model: LoadedModel
+    spec: InputSpec
+    data: Dataset
+    images: list[NDArray[np.uint8]]
+    expected: NDArray[np.float32]
+    table_file: dict[str, Any]
+    work: _Work
+    progress: Progress
+
+    def defense(self, stream: int) -> Defense:
+        """Return a repeatable defence; each use has a stream of its own."""
+        rng = np.random.default_rng([self.settings.seed, stream])
+        return Defense(self.table_file["quant_table"], self.settings.num_steps, self.settings.distort_limit, rng=rng)
+
+    def export_and_compare(self, precision: str) -> tuple[bytes, Parity]:
+        """Return the .tflite file and how it compares with Keras."""
+        defender = self.defense(2)
+        calibration = [defender(image) for image in self.images[:_CALIBRATION_IMAGES]] if precision == "int8" else []
+        content = _export(self.model, precision, calibration, self.settings, self.work, self.progress)
+        with self.progress(f"comparing {precision} with Keras", len(self.images)) as tick:
             parity = measure_parity(
                 content,
                 precision,
-                images,
-                labels,
-                expected,
-                fresh_defense(3),
-                threads=settings.threads,
+                self.images,
+                [photograph.label for photograph in self.data],
+                self.expected,
+                self.defense(3),
+                threads=self.settings.threads,
                 tick=tick,
             )
-        parities[precision] = parity
+        return content, parity
+
+    def objection(self, parity: Parity) -> str:
+        """Return why this export must not become a bundle, "" if it may."""
         if not parity.finite:
-            refused[precision] = "its answers are not numbers (NaN or infinity)"
-            continue
-        if parity.agreement < settings.min_agreement:
-            refused[precision] = (
+            return "its answers are not numbers (NaN or infinity)"
+        if parity.agreement < self.settings.min_agreement:
+            return (
                 f"agrees with Keras on {100 * parity.agreement:.1f} % of {parity.n} images, "
-                f"--min-agreement is {100 * settings.min_agreement:.1f} %"
+                f"--min-agreement is {100 * self.settings.min_agreement:.1f} %"
             )
-            continue
-        bundles[precision] = write_bundle(
+        return ""
+
+    def write(self, content: bytes, parity: Parity) -> Bundle:
+        """Write one bundle, packed as well where that is asked for."""
+        settings, model, precision = self.settings, self.model, parity.precision
+        bundle = write_bundle(
             settings.out / precision,
             model=content,
             model_facts={
@@ -319,13 +351,13 @@ def convert_model(settings: ConvertSettings, progress: Progress) -> Converted:
                 "weights": model.weights,
                 "output": model.output,
             },
-            input_spec=spec,
-            defense_facts=defense_facts,
+            input_spec=self.spec,
+            defense_facts={"num_steps": settings.num_steps, "distort_limit": settings.distort_limit},
             labels=model.labels,
-            table_file=table_file,
-            golden=_golden(content, precision, images, fresh_defense(4), settings.threads),
+            table_file=self.table_file,
+            golden=_golden(content, precision, self.images, self.defense(4), settings.threads),
             records={
-                "made_from": {**model.provenance, "data": data.name, "images": len(images)},
+                "made_from": {**model.provenance, "data": self.data.name, "images": len(self.images)},
                 "made_with": _versions(),
                 "made_at": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
                 "measured": _measured(parity, model.weights),
@@ -334,9 +366,7 @@ def convert_model(settings: ConvertSettings, progress: Progress) -> Converted:
         )
         if settings.pack:
             pack_bundle(settings.out / precision, settings.out / f"{precision}.zip")
-    shutil.rmtree(work.folder, ignore_errors=True)
-    keras_correct = int((expected.argmax(axis=1) == np.array(labels)).sum())
-    return Converted(bundles, parities, refused, table_file, model.weights, keras_correct, len(images))
+        return bundle
 
 
 def _export(

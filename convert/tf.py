@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 import warnings
@@ -13,19 +14,19 @@ from typing import Any
 __all__ = ["import_tensorflow", "quiet_native"]
 
 
+@functools.lru_cache(maxsize=1)
 def import_tensorflow() -> Any:
-    """Import and return TensorFlow with its log at errors only (a variable the user has set is kept)."""
-    if "tensorflow" in sys.modules:
-        return sys.modules["tensorflow"]
+    """Import and return TensorFlow with its log at errors only (a variable the user has set is kept).
+
+    Its devices are looked for here as well: on a machine without a GPU that alone prints four lines.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # A user's ~/.keras/keras.json may name another backend; models here are TensorFlow's.
+    # A user's ~/.keras/keras.json may name another backend; the models here are TensorFlow's.
     os.environ["KERAS_BACKEND"] = "tensorflow"
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     with quiet_native():
         import tensorflow as tf
 
-        # Looked for here and not at the first operation: on a machine without a GPU the search is a page of log.
-        tf.config.list_physical_devices()
+        tf.config.list_logical_devices()
     return tf
 
 

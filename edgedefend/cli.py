@@ -100,31 +100,38 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: the one place where an error becomes a line and an exit code."""
     words = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in words
-    message, code = "", 0
     try:
         # --debug is taken at any place in the line: it is what one adds after a failure.
         code = cli.main([word for word in words if word != "--debug"], "edgedefend", standalone_mode=False) or 0
-    except EdgeDefendError as error:
-        message, code = str(error), error.exit_code
-    except click.exceptions.Abort:
-        message, code = "stopped", 1
-    except KeyboardInterrupt:
-        message, code = "stopped", 1
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
+    except click.exceptions.Exit as request:
+        code = request.exit_code
     except BrokenPipeError:
         # The reader of our output has gone (`edgedefend … | head`): nobody is left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except MemoryError:
-        message, code = "not enough memory for this input on this machine", 1
-    except OSError as error:
-        message, code = _explain_os_error(error), 1
-    if message:
+        code = 0
+    except (EdgeDefendError, click.ClickException, click.Abort, KeyboardInterrupt, MemoryError, OSError) as error:
         if debug:
             traceback.print_exc()
-        click.echo(f"edgedefend: {' '.join(message.split())}", err=True)
+        code = _report(error)
     sys.exit(code)
+
+
+def _report(error: BaseException) -> int:
+    """Print the one line for an error; return the exit code."""
+    if isinstance(error, click.ClickException):
+        error.show()
+        return error.exit_code
+    code = 1
+    if isinstance(error, EdgeDefendError):
+        message, code = str(error), error.exit_code
+    elif isinstance(error, MemoryError):
+        message = "not enough memory for this input on this machine"
+    elif isinstance(error, OSError):
+        message = _explain_os_error(error)
+    else:
+        message = "stopped"
+    click.echo(f"edgedefend: {' '.join(message.split())}", err=True)
+    return code
 
 
 if __name__ == "__main__":

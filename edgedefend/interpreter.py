@@ -13,6 +13,7 @@ import platform
 import struct
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,7 +184,9 @@ class Interpreter:
         self._precision_hint = ""
         source = {"model_path": str(model)} if isinstance(model, Path) else {"model_content": model}
         try:
-            with native_messages():
+            with native_messages(), warnings.catch_warnings():
+                # TensorFlow warns that its copy of the interpreter will go: it is the last choice here already.
+                warnings.simplefilter("ignore", UserWarning)
                 self._interpreter = module.Interpreter(num_threads=threads, **source)
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:

@@ -139,7 +139,8 @@ def decode_image(data: bytes, name: str = "image", *, max_pixels: int = MAX_PIXE
         height, width = _SIZES[kind](data)
         if height * width > max_pixels:
             raise InputError(
-                f"{name}: {width}x{height} pixels are more than the limit of {max_pixels / 1e6:.0f} million: scale it down"
+                f"{name}: {width}x{height} pixels are more than the limit of "
+                f"{max_pixels / 1e6:.0f} million: scale it down"
             )
         if height == 0 or width == 0:
             raise ValueError("damaged header")

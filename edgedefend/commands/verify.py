@@ -24,7 +24,7 @@ def verify(bundle: str, threads: int | None, backend: str | None) -> None:
     loaded = load_bundle(bundle)
     click.echo(f"files      whole, bundle hash {loaded.sha256[:16]}")
     seen = verify_bundle(loaded, threads=threads, backend=backend)
-    click.echo(f"defence    {100 * seen.differing_pixels:.3f} % of the golden image's pixels differ (rounding ties)")
+    click.echo(f"defence    {100 * seen.differing_pixels:.3f} % of the golden image's values differ (rounding ties)")
     click.echo(
         f"model      {loaded.model_name} {loaded.precision} on {seen.backend} {seen.backend_version}: "
         f"{seen.label!r} as expected, largest difference {seen.output_error:.3g} (allowed {seen.tolerance:.3g})"

@@ -1,0 +1,51 @@
+# Everything here makes its own set-up: a Python of 3.10 to 3.13 and a package index are all it needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# tflite-runtime 2.14, the older runtime that is still supported, needs NumPy 1: an environment of its own.
+OLD_VENV := .venv-tflite-runtime
+OLD_READY := $(OLD_VENV)/.ready
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: demo test check format clean help
+
+help:
+	@echo "make demo    see real photographs classified by a real model behind the defence"
+	@echo "make test    everything that needs no special hardware"
+	@echo "make check   ruff, mypy and the fast tests"
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' \
+	  || { echo "edgedefend needs Python 3.10 to 3.13, $(PYTHON) is $$($(PYTHON) --version): make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[convert,bench,dev]'
+	@touch $@
+
+$(OLD_READY): pyproject.toml | $(READY)
+	@if $(PYTHON) -c 'import sys; sys.exit(sys.version_info >= (3, 12))'; then \
+	  $(PYTHON) -m venv $(OLD_VENV) && \
+	  $(OLD_VENV)/bin/pip install --quiet --disable-pip-version-check -e '.[tflite-runtime]'; \
+	else mkdir -p $(OLD_VENV); echo "tflite-runtime has no wheels for this Python: its tests will be skipped"; fi
+	@touch $@
+
+demo: $(READY)
+	@sh bench/demo.sh $(BIN)
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -q -m "not slow"
+
+test: $(READY) $(OLD_READY)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	EDGEDEFEND_TFLITE_RUNTIME_VENV=$(OLD_VENV) $(BIN)/pytest -q
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) $(OLD_VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,133 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from edgedefend.bundle import PRECISIONS, load_bundle
+from edgedefend.classifier import Classifier, softmax, verify_bundle
+from edgedefend.errors import BackendError, BundleError, InputError
+from tests.test_bundle import edit_manifest, rewrite
+
+SQUARES = {"red": (250, 20, 10), "green": (20, 250, 10), "blue": (10, 20, 250)}
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("defended", [True, False])
+def test_a_red_square_is_red(color_bundles, precision, defended):
+    classifier = Classifier(load_bundle(color_bundles / precision), threads=1, defended=defended)
+    for name, color in SQUARES.items():
+        prediction = classifier.classify(np.full((64, 64, 3), color, np.uint8), draws=3)
+        assert prediction.top[0].label == name
+        assert prediction.top[0].score > 0.9
+        assert prediction.draws == (3 if defended else 0)
+        assert prediction.agreement == 1.0
+        assert sum(answer.score for answer in prediction.top) == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_channel_order_of_the_manifest_is_followed(color_bundles, tmp_path, precision):
+    shutil.copytree(color_bundles / precision, tmp_path / "bgr")
+    edit_manifest(tmp_path / "bgr", "input", "channel_order", value="BGR")
+    classifier = Classifier(load_bundle(tmp_path / "bgr"), threads=1)
+    assert classifier.classify(np.full((8, 8, 3), SQUARES["red"], np.uint8)).top[0].label == "blue"
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_normalisation_of_the_manifest_is_followed(color_bundles, tmp_path, precision):
+    """Scale -1 and offset 255 show the model the negative: cyan for red, so the weakest channel wins."""
+    shutil.copytree(color_bundles / precision, tmp_path / "negative")
+    edit_manifest(tmp_path / "negative", "input", "scale", value=[-1, -1, -1])
+    edit_manifest(tmp_path / "negative", "input", "offset", value=[255, 255, 255])
+    classifier = Classifier(load_bundle(tmp_path / "negative"), threads=1)
+    assert classifier.classify(np.full((40, 48, 3), (250, 10, 120), np.uint8)).top[0].label == "green"
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_several_draws_in_one_batch_equal_single_ones(color_bundles, precision, photographs):
+    bundle = load_bundle(color_bundles / precision)
+    together = Classifier(bundle, threads=1, rng=np.random.default_rng(7)).classify(photographs[0], draws=6)
+    single = Classifier(bundle, threads=1, rng=np.random.default_rng(7))
+    mean = np.mean([single.classify(photographs[0]).probabilities for _ in range(6)], axis=0)
+    assert together.probabilities == pytest.approx(mean, abs=2e-3)
+    # And back to one: the interpreter is resized both ways.
+    assert single.classify(photographs[0], draws=2).draws == 2
+
+
+def test_the_defence_changes_what_the_model_sees(color_bundles, photographs):
+    bundle = load_bundle(color_bundles / "fp32")
+    plain = Classifier(bundle, threads=1, defended=False)
+    assert (plain.run(plain.fit(photographs[3])) == plain.run(plain.fit(photographs[3]))).all()
+    defended = Classifier(bundle, threads=1)
+    answers = {defended.run(defended.fit(photographs[3])).tobytes() for _ in range(5)}
+    assert len(answers) == 5
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 900, 3), (3000, 2, 3), (40, 48, 3)])
+def test_any_size_of_image(color_bundles, shape):
+    classifier = Classifier(load_bundle(color_bundles / "int8"), threads=1)
+    assert classifier.classify(np.full(shape, SQUARES["green"], np.uint8)).top[0].label == "green"
+
+
+def test_stage_times_add_up(color_bundles, photographs):
+    stages = Classifier(load_bundle(color_bundles / "fp32"), threads=1).classify(photographs[0]).stage_ms
+    assert set(stages) == {"resize_ms", "defend_ms", "invoke_ms", "total_ms"}
+    assert 0 < sum(value for name, value in stages.items() if name != "total_ms") <= stages["total_ms"]
+
+
+def test_bad_arguments(color_bundles, photographs):
+    classifier = Classifier(load_bundle(color_bundles / "fp32"), threads=1)
+    with pytest.raises(InputError, match="draws is 0"):
+        classifier.classify(photographs[0], draws=0)
+    with pytest.raises(InputError, match="top is 0"):
+        classifier.classify(photographs[0], top=0)
+
+
+def test_softmax_does_not_overflow():
+    out = softmax(np.array([[1000.0, 1000.0], [-1000.0, 0.0]], np.float32))
+    assert out == pytest.approx(np.array([[0.5, 0.5], [0, 1]]))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_verify_passes_on_what_convert_wrote(color_bundles, precision):
+    seen = verify_bundle(load_bundle(color_bundles / precision), threads=1)
+    assert seen.output_error <= seen.tolerance
+    assert seen.differing_pixels == 0
+
+
+def golden_with(folder, **changes):
+    content = json.loads((folder / "golden.json").read_text())
+    rewrite(folder, "golden.json", json.dumps({**content, **changes}).encode())
+
+
+def test_verify_notices_another_answer(color_bundles, tmp_path):
+    shutil.copytree(color_bundles / "int8", tmp_path / "b")
+    output = json.loads((tmp_path / "b" / "golden.json").read_text())["output"]
+    golden_with(tmp_path / "b", output=output[1:] + output[:1])
+    with pytest.raises(BackendError, match="gets it wrong.*use the fp32 or fp16 bundle"):
+        verify_bundle(load_bundle(tmp_path / "b"), threads=1)
+    golden_with(tmp_path / "b", output=[float("nan")] * 3)
+    with pytest.raises(BackendError, match="gets it wrong"):
+        verify_bundle(load_bundle(tmp_path / "b"), threads=1)
+
+
+def test_verify_notices_another_defence(color_bundles, tmp_path):
+    shutil.copytree(color_bundles / "int8", tmp_path / "b")
+    rows = json.loads((tmp_path / "b" / "golden.json").read_text())["rows"]
+    golden_with(tmp_path / "b", rows=rows[::-1])
+    with pytest.raises(BundleError, match="the defence gives another image"):
+        verify_bundle(load_bundle(tmp_path / "b"), threads=1)
+
+
+def test_a_model_that_is_none(color_bundles, tmp_path):
+    shutil.copytree(color_bundles / "int8", tmp_path / "b")
+    rewrite(tmp_path / "b", "model.tflite", b"not a model at all, but with the right hash")
+    with pytest.raises(BackendError, match="cannot run this model"):
+        Classifier(load_bundle(tmp_path / "b"), threads=1)
+
+
+def test_a_model_of_another_size(color_bundles, tmp_path):
+    shutil.copytree(color_bundles / "int8", tmp_path / "b")
+    edit_manifest(tmp_path / "b", "input", "height", value=41)
+    with pytest.raises(BundleError, match="the manifest says"):
+        Classifier(load_bundle(tmp_path / "b"), threads=1)
