@@ -90,10 +90,13 @@ def _open_keras(path: Path) -> Any:
             model = keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises whatever the layer it stumbles over does
         raise InputError(f"{path}: Keras cannot load it: {_reason(error)}") from error
-    if not isinstance(model.inputs, list) or len(model.inputs) != 1 or len(model.outputs) != 1:
-        inputs, outputs = len(model.inputs or []), len(model.outputs or [])
-        raise InputError(f"{path}: has {inputs} inputs and {outputs} outputs, expected an image and one output")
-    return model
+    inputs, outputs = getattr(model, "inputs", None) or [], getattr(model, "outputs", None) or []
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise InputError(
+            f"{path}: has {len(inputs)} inputs and {len(outputs)} outputs, expected an image and one output"
+        )
+    # Made anew, because a file may wrap its one input or output in a list or a dictionary.
+    return keras.Model(inputs[0], outputs[0])
 
 
 def _open_saved_model(path: Path) -> tuple[Any, tuple[int | None, ...], str]:
@@ -149,12 +152,12 @@ def _without_softmax(keras: Any, model: Any) -> Any | None:
     before = node.input_tensors[0]
     softmax = getattr(layer, "activation", None) is keras.activations.softmax
     if isinstance(layer, keras.layers.Softmax) or (softmax and isinstance(layer, keras.layers.Activation)):
-        return keras.Model(model.inputs, before)
+        return keras.Model(model.inputs[0], before)
     if softmax and type(layer) is keras.layers.Dense:
         linear = keras.layers.Dense.from_config({**layer.get_config(), "activation": "linear"})
         output = linear(before)
         linear.set_weights(layer.get_weights())
-        return keras.Model(model.inputs, output)
+        return keras.Model(model.inputs[0], output)
     return None
 
 

@@ -21,6 +21,8 @@ def import_tensorflow() -> Any:
     Its devices are looked for here as well: on a machine without a GPU that alone prints four lines.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # A user's ~/.keras/keras.json may name another backend; the models here are TensorFlow's.
+    os.environ["KERAS_BACKEND"] = "tensorflow"
     with quiet_native():
         import tensorflow as tf
 
