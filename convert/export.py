@@ -157,7 +157,7 @@ def measure_parity(
         plain, defended = outputs
         finite = finite and bool(np.isfinite(plain).all())
         agree += int(np.isfinite(plain).all() and plain.argmax() == reference.argmax())
-        largest = max(largest, float(np.abs(plain - reference).max()))
+        largest = float(np.maximum(largest, np.abs(plain - reference).max()))  # unlike max(), keeps a NaN
         correct += int(plain.argmax() == label)
         defended_correct += int(defended.argmax() == label)
         tick(1)
