@@ -167,6 +167,7 @@ def test_convert_with_bad_input_writes_nothing(
     assert not list(tmp_path.rglob("manifest.json"))
 
 
+@pytest.mark.slow
 def test_convert_refuses_to_replace_without_being_told(run_cli, color_model_file, color_photographs, tmp_path):
     command = (*CONVERT, "--model", color_model_file, "--data", color_photographs, "--out", tmp_path / "out")
     assert run_cli(*command).returncode == 0
@@ -201,6 +202,7 @@ def test_a_model_below_the_wanted_agreement_is_refused(run_cli, color_model_file
     assert "not numbers" in step.objection(broken)
 
 
+@pytest.mark.slow
 def test_no_permission_and_a_full_disk(run_cli, color_model_file, color_photographs, tmp_path):
     command = (*CONVERT, "--model", color_model_file, "--data", color_photographs, "--out")
     line = one_line(run_cli(*command, "/proc/none/out"), 1)
@@ -221,6 +223,7 @@ def test_no_permission_and_a_full_disk(run_cli, color_model_file, color_photogra
         subprocess.run(["umount", disk], check=True)
 
 
+@pytest.mark.slow
 def test_ctrl_c_and_going_on(run_cli, color_model_file, color_photographs, tmp_path):
     """Stopped in the middle of learning: no bundle, the votes kept; the same command then ends as if never stopped."""
     command = ["convert", "--model", color_model_file, "--data", color_photographs, "--precision", "fp32"]
