@@ -66,7 +66,7 @@ def measure_latency(
     for index in range(warmup + iterations):
         started = time.perf_counter()
         view = interpreter.input_view()
-        classifier.defend_into(picture, view[0])
+        classifier.prepare_into(picture, view[0])
         del view
         written = time.perf_counter()
         interpreter.invoke()

@@ -143,9 +143,22 @@ class Classifier:
             target = channel if self.bundle.input.channel_order == "RGB" else 2 - channel
             np.take(self._encoding[target], image[..., channel], out=slot[..., target], mode="clip")
 
-    def defend_into(self, image: NDArray[np.uint8], slot: NDArray[np.generic], grid: Grid | None = None) -> None:
-        """Defend `image`, uint8 (height, width, 3) at the model's size, into one slot of the input tensor."""
-        self._write(self.defense(image, grid=grid), slot)
+    def prepare_into(
+        self,
+        image: NDArray[np.uint8],
+        slot: NDArray[np.generic],
+        *,
+        defended: bool | None = None,
+        grid: Grid | None = None,
+    ) -> None:
+        """Write an image of the model's size into one slot of the input tensor, (height, width, 3).
+
+        It goes through the defence unless `defended`, by default that of the classifier, is false; `grid` takes
+        the place of a fresh random one.
+        """
+        if self.defended if defended is None else defended:
+            image = self.defense(image, grid=grid)
+        self._write(image, slot)
 
     def fit(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return `image` at the size the model takes, by the bundle's resize rule."""
@@ -156,10 +169,7 @@ class Classifier:
         """Run the model once on an image of its size; return its raw output, float32 (classes,)."""
         self.interpreter.set_batch(1)
         view = self.interpreter.input_view()
-        if self.defended if defended is None else defended:
-            self.defend_into(image, view[0])
-        else:
-            self._write(image, view[0])
+        self.prepare_into(image, view[0], defended=defended)
         del view
         output: NDArray[np.float32] = self.interpreter.invoke()[0]
         return output
@@ -197,10 +207,7 @@ class Classifier:
             started = time.perf_counter()
             view = self.interpreter.input_view()
             for slot in view:
-                if self.defended:
-                    self.defend_into(fitted, slot)
-                else:
-                    self._write(fitted, slot)
+                self.prepare_into(fitted, slot)
             del view, slot
             written = time.perf_counter()
             outputs.append(self.interpreter.invoke())

@@ -29,9 +29,11 @@ def test_the_package_alone_is_light():
         "edgedefend.commands.verify",
         "edgedefend.commands.show",
         "edgedefend.dataset",
+        "edgedefend.stream",
         "bench.commands",
         "bench.accuracy",
         "bench.latency",
+        "bench.throughput",
     ],
 )
 def test_a_board_needs_nothing_of_the_desktop(module):
