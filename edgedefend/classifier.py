@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgedefend.bundle import Bundle
+from edgedefend.encoding import Encoding
 from edgedefend.errors import BackendError, BundleError, InputError
 from edgedefend.grid import Grid
 from edgedefend.interpreter import Interpreter, available_threads
@@ -119,29 +120,21 @@ class Classifier:
                 f"{bundle.path}: the model has {self.interpreter.output.shape[-1]} classes and "
                 f"labels.txt {len(bundle.labels)}"
             )
-        self._encoding = self._encoding_table()
+        self.encoding = self._input_encoding()
+        if defended:
+            # Load or compile the kernels now, not inside the first answer.
+            shape = (bundle.input.height, bundle.input.width, 3)
+            bundle.defense().into(np.zeros(shape, np.uint8), np.empty(shape, spec.dtype), self.encoding)
 
-    def _encoding_table(self) -> NDArray[np.float32] | NDArray[np.int8] | NDArray[np.uint8]:
-        """Return what each of the 256 levels of each channel becomes in the input tensor, (3, 256).
-
-        ``pixel * scale + offset``, and for a quantised input that divided by the tensor's scale, plus its
-        zero point, rounded and clipped.
-        """
+    def _input_encoding(self) -> Encoding:
+        """Return what the input tensor holds: the manifest's normalisation, then the tensor's quantisation."""
         spec, inputs = self.interpreter.input, self.bundle.input
-        levels = np.arange(256, dtype=np.float64)
-        real = np.array([levels * s + o for s, o in zip(inputs.scale, inputs.offset, strict=True)])
-        if spec.dtype == np.float32:
-            return real.astype(np.float32)
-        if not spec.scale > 0:
-            raise BundleError(f"{self.bundle.path}: the model's {spec.dtype} input has no quantisation scale")
-        limits = np.iinfo(spec.dtype)
-        return np.clip(np.rint(real / spec.scale) + spec.zero_point, limits.min, limits.max).astype(spec.dtype)
-
-    def _write(self, image: NDArray[np.uint8], slot: NDArray[np.generic]) -> None:
-        """Write one image at the model's size into one slot of the input tensor."""
-        for channel in range(3):
-            target = channel if self.bundle.input.channel_order == "RGB" else 2 - channel
-            np.take(self._encoding[target], image[..., channel], out=slot[..., target], mode="clip")
+        scale, offset = np.array(inputs.scale), np.array(inputs.offset)
+        if spec.dtype != np.float32:
+            if not spec.scale > 0:
+                raise BundleError(f"{self.bundle.path}: the model's {spec.dtype} input has no quantisation scale")
+            scale, offset = scale / spec.scale, offset / spec.scale + spec.zero_point
+        return Encoding(spec.dtype, scale, offset, inputs.channel_order)
 
     def prepare_into(
         self,
@@ -157,8 +150,9 @@ class Classifier:
         the place of a fresh random one.
         """
         if self.defended if defended is None else defended:
-            image = self.defense(image, grid=grid)
-        self._write(image, slot)
+            self.defense.into(image, slot, self.encoding, grid=grid)
+        else:
+            self.encoding.write(image, slot)
 
     def fit(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return `image` at the size the model takes, by the bundle's resize rule."""

@@ -1,12 +1,22 @@
-"""The defence g(x) of Algorithm 1: DCT quantisation, then a random grid distortion."""
+"""The defence g(x) of Algorithm 1: DCT quantisation, then a random grid distortion.
+
+`Defense` runs the fused kernel (`edgedefend.fused`); `edgedefend.quantize` and `edgedefend.remap` are the same two
+steps one by one, in the readable version that the fused one is tested against.
+"""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edgedefend.dct import as_image, as_quant_table
-from edgedefend.grid import Grid, check_grid_parameters, remap, sample_grid
+from edgedefend.encoding import Encoding
+from edgedefend.grid import Grid, check_grid_parameters, sample_grid
+
+if TYPE_CHECKING:
+    from edgedefend.fused import FusedDefense
 
 __all__ = ["Defense"]
 
@@ -54,6 +64,7 @@ class Defense:
         self.num_steps = int(num_steps)
         self.distort_limit = float(distort_limit)
         self._rng = rng
+        self._fused: dict[object, FusedDefense] = {}
 
     @property
     def predictable(self) -> bool:
@@ -70,6 +81,31 @@ class Defense:
     def sample_grid(self, height: int, width: int) -> Grid:
         """Draw a grid for an image of this size (see `edgedefend.sample_grid`)."""
         return sample_grid(height, width, self.num_steps, self.distort_limit, rng=self._rng)
+
+    def fused(self, encoding: Encoding) -> FusedDefense:
+        """Return the fast path that writes tensors of `encoding` (made once an encoding)."""
+        from edgedefend.fused import FusedDefense
+
+        if encoding.key not in self._fused:
+            self._fused[encoding.key] = FusedDefense(self.quant_table, encoding)
+        return self._fused[encoding.key]
+
+    def into(self, image: ArrayLike, out: NDArray[np.generic], encoding: Encoding, *, grid: Grid | None = None) -> None:
+        """Defend one image straight into a tensor.
+
+        Parameters
+        ----------
+        image : uint8 (H, W, 3)
+            RGB. It is not modified.
+        out : dtype of `encoding`, (H, W, 3)
+            C-contiguous, for instance one slot of an interpreter's input tensor.
+        encoding : Encoding
+            What the tensor holds.
+        grid : Grid, optional
+            Instead of a fresh random one (for tests and evaluation).
+        """
+        source = as_image(image)
+        self.fused(encoding).into(source, grid or self.sample_grid(*source.shape[:2]), out)
 
     def quantize(self, image: ArrayLike) -> NDArray[np.uint8]:
         """Return `image` after step 1 alone (see `edgedefend.quantize`)."""
@@ -95,4 +131,6 @@ class Defense:
         source = as_image(image)
         if grid is None:
             grid = self.sample_grid(*source.shape[:2])
-        return remap(self.quantize(source), grid)
+        out = np.empty((len(grid[0]), len(grid[1]), 3), np.uint8)
+        self.fused(Encoding()).into(source, grid, out)
+        return out

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from edgedefend.dct import as_image
 from edgedefend.errors import InputError
 
-__all__ = ["Grid", "check_grid_parameters", "remap", "sample_grid"]
+__all__ = ["Grid", "check_axis", "check_grid_parameters", "remap", "sample_grid"]
 
 
 class Grid(NamedTuple):
@@ -90,7 +90,8 @@ def sample_grid(
     return grid
 
 
-def _check_axis(indices: ArrayLike, side: int, name: str) -> NDArray[np.int32]:
+def check_axis(indices: ArrayLike, side: int, name: str) -> NDArray[np.int32]:
+    """Return one axis of a grid as contiguous int32, or raise `InputError`."""
     array = np.asarray(indices)
     if array.ndim != 1 or array.dtype.kind not in "iu" or array.size == 0:
         raise InputError(f"grid.{name} must be a non-empty list of whole numbers, one an output pixel")
@@ -117,8 +118,8 @@ def remap(image: ArrayLike, grid: Grid) -> NDArray[np.uint8]:
     from edgedefend import kernels
 
     source = as_image(image)
-    rows = _check_axis(grid[0], source.shape[0], "rows")
-    cols = _check_axis(grid[1], source.shape[1], "cols")
+    rows = check_axis(grid[0], source.shape[0], "rows")
+    cols = check_axis(grid[1], source.shape[1], "cols")
     out = np.empty((rows.size, cols.size, 3), np.uint8)
     kernels.gather(source, rows, cols, out)
     return out

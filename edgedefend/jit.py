@@ -69,6 +69,12 @@ if _folder is not None:
     numba.config.CACHE_DIR = str(_folder)
 
 
-def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile `function` on its first call: no Python objects, no GIL, no fastmath, cached on disk."""
-    return numba.njit(nogil=True, cache=_folder is not None, error_model="numpy")(function)
+def kernel(function: Callable[..., Any] | None = None, *, forceinline: bool = False) -> Callable[..., Any]:
+    """Compile `function` on its first call: no Python objects, no GIL, no fastmath, cached on disk.
+
+    ``@kernel(forceinline=True)`` is for the small functions that kernels are made of: LLVM puts their body into
+    each caller, so vectors stay in registers.
+    """
+    if function is None:
+        return lambda body: kernel(body, forceinline=forceinline)
+    return numba.njit(nogil=True, cache=_folder is not None, error_model="numpy", forceinline=forceinline)(function)

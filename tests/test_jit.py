@@ -9,9 +9,9 @@ from edgedefend import jit
 from tests.conftest import ROOT
 
 DEFEND = (
-    "import numpy as np; from edgedefend import Defense, load_quant_table; from edgedefend import kernels\n"
+    "import numpy as np; from edgedefend import Defense, load_quant_table; from edgedefend import fused\n"
     "Defense(load_quant_table('feature-distillation'))(np.zeros((16, 16, 3), np.uint8))\n"
-    "print(sum(kernels.quantize_blocks.stats.cache_hits.values()))"
+    "print(sum(fused.defend_into.stats.cache_hits.values()))"
 )
 
 
