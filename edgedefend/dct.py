@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from edgedefend.errors import InputError
 
-__all__ = ["as_image", "as_quant_table", "load_quant_table", "quantize", "shipped_quant_tables"]
+__all__ = ["as_image", "as_quant_table", "frozen", "load_quant_table", "quantize", "shipped_quant_tables"]
 
 
 def as_image(image: ArrayLike) -> NDArray[np.uint8]:
@@ -38,6 +38,13 @@ def as_image(image: ArrayLike) -> NDArray[np.uint8]:
     if array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
         raise InputError(f"image has shape {array.shape}, expected (height, width, 3) in RGB order")
     return array
+
+
+def frozen(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a contiguous, read-only view (or copy) of `image`: one compiled kernel then serves every input."""
+    view = np.ascontiguousarray(image).view()
+    view.flags.writeable = False
+    return view
 
 
 def as_quant_table(table: ArrayLike) -> NDArray[np.float32]:
@@ -81,7 +88,7 @@ def quantize(image: ArrayLike, quant_table: ArrayLike) -> NDArray[np.uint8]:
     """
     from edgedefend import kernels
 
-    source = as_image(image)
+    source = frozen(as_image(image))
     out = np.empty(source.shape, np.uint8)
     kernels.quantize_blocks(source, as_quant_table(quant_table), kernels.dct_matrix(), out)
     return out

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edgedefend.dct import as_image
+from edgedefend.dct import as_image, frozen
 from edgedefend.errors import InputError
 
 __all__ = ["Grid", "check_axis", "check_grid_parameters", "remap", "sample_grid"]
@@ -121,5 +121,5 @@ def remap(image: ArrayLike, grid: Grid) -> NDArray[np.uint8]:
     rows = check_axis(grid[0], source.shape[0], "rows")
     cols = check_axis(grid[1], source.shape[1], "cols")
     out = np.empty((rows.size, cols.size, 3), np.uint8)
-    kernels.gather(source, rows, cols, out)
+    kernels.gather(frozen(source), rows, cols, out)
     return out
