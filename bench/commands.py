@@ -136,3 +136,45 @@ def throughput(bundle: str, data: str, frames: int, rounds: int, threads: int, j
         f"({ratios[0]:.3f} to {ratios[-1]:.3f} in {rounds} rounds of {frames})"
     )
     _save(result, json_path)
+
+
+@bench.command()
+@click.argument("bundle")
+@click.option("--image", type=click.Path(exists=True, path_type=Path), help="Default: the bundle's golden image.")
+@click.option("--runs", type=click.IntRange(1), default=10, show_default=True)
+@click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True)
+@_json_option
+def startup(bundle: str, image: Path | None, runs: int, threads: int, json_path: Path | None) -> None:
+    """Time and memory of one `classify` beside a ten-line script with the interpreter alone."""
+    from bench.footprint import measure_startup
+    from edgedefend.bundle import load_bundle
+
+    loaded = load_bundle(bundle)
+    picture = image or Path(bundle) / "golden_image.png"
+    with _progress("runs", runs + 1) as tick:
+        result = measure_startup(loaded, picture, runs=runs, threads=threads, tick=tick)
+    rows = [[name, f"{row['wall_s']:.3f}", f"{row['peak_mb']:.0f}"] for name, row in result["rows"].items()]
+    click.echo(format_table(["process", "wall s", "peak MB"], rows))
+    click.echo(
+        f"classify takes {result['extra_s']:.3f} s and {result['extra_mb']:.0f} MB more than the bare interpreter; "
+        f"import edgedefend takes {result['import_s']:.3f} s (medians of {runs} runs in turn)"
+    )
+    _save(result, json_path)
+
+
+@bench.command()
+@click.argument("bundle")
+@click.option("--images", type=click.IntRange(1000), default=100_000, show_default=True)
+@_json_option
+def memory(bundle: str, images: int, json_path: Path | None) -> None:
+    """Resident memory over many images in one process."""
+    from bench.footprint import measure_memory_growth
+    from edgedefend.bundle import load_bundle
+
+    with _progress("images", images) as tick:
+        result = measure_memory_growth(load_bundle(bundle), images=images, tick=tick)
+    click.echo(
+        f"{images} images: {result['start_mb']:.1f} MB after the first, {result['end_mb']:.1f} MB at the end; slope of "
+        f"the second half {result['slope_kb_per_1000']:.3f} +- {result['slope_error']:.3f} kB a thousand images"
+    )
+    _save(result, json_path)
