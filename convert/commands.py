@@ -89,7 +89,6 @@ def convert(
     An interrupted run goes on where it stopped when the same command is given again.
     """
     from convert.models import InputSettings, load_settings
-
     from convert.pipeline import ConvertSettings, ParityError, convert_model
 
     if settings is not None and (scale is not None or offset is not None):

@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from convert.models import InputSettings, LoadedModel, load_model
 from numpy.typing import NDArray
 
 import edgedefend
 from convert.adversary import IFGSM
 from convert.bundle_writer import pack_bundle, write_bundle
 from convert.export import Parity, encode, export_tflite, keras_outputs, measure_parity
+from convert.models import InputSettings, LoadedModel, load_model
 from convert.quant_table import count_votes, table_from_votes
 from edgedefend.bundle import PRECISIONS, Bundle, Golden, InputSpec
 from edgedefend.dataset import Dataset, load_dataset

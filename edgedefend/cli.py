@@ -32,7 +32,7 @@ COMMANDS = {
         "Learn a table, export a model, write bundles (desktop).",
         "convert",
     ),
-    "bench": ("bench.commands:bench", "Measure accuracy and latency.", "bench"),
+    "bench": ("bench.commands:bench", "Measure; see bench --help.", "bench"),
 }
 
 

@@ -1,0 +1,45 @@
+"""`edgedefend bench accuracy`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bench.commands.options import json_option, progress, save
+from edgedefend.commands.options import backend_option, format_table, threads_option
+from edgedefend.statistics import format_proportion
+
+__all__ = ["accuracy"]
+
+
+@click.command()
+@click.argument("bundle")
+@click.option("--data", default="sample", show_default=True, help="CSV, folder of class folders, or 'sample'.")
+@click.option("--limit", type=click.IntRange(1), help="Use only the first N photographs.")
+@click.option(
+    "--draws", type=click.IntRange(2, 256), default=5, show_default=True, help="Draws of the averaged answer."
+)
+@click.option("--seed", type=int, help="Make the run repeatable.")
+@json_option
+@threads_option
+@backend_option
+def accuracy(
+    bundle: str, data: str, limit: int | None, draws: int, seed: int | None, json_path: Path | None, **options: Any
+) -> None:
+    """Accuracy undefended, behind one draw, and behind the mean of several."""
+    from bench.accuracy import measure_accuracy
+    from edgedefend.bundle import load_bundle
+    from edgedefend.dataset import load_dataset
+
+    loaded = load_bundle(bundle)
+    photographs = load_dataset(data, loaded.labels).first(limit)
+    with progress("photographs", len(photographs)) as tick:
+        result = measure_accuracy(loaded, photographs, draws=draws, seed=seed, tick=tick, **options)
+    rows = [
+        [name, format_proportion(row["top1"]), format_proportion(row["top5"])] for name, row in result["rows"].items()
+    ]
+    click.echo(f"{loaded.model_name} {loaded.precision} on {result['data']['name']}")
+    click.echo(format_table(["defence", "top-1 [95 % Wilson]", "top-5 [95 % Wilson]"], rows))
+    save(result, json_path)
