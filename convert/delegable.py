@@ -25,7 +25,14 @@ from numpy.typing import NDArray
 
 from edgedefend.interpreter import Interpreter
 
-__all__ = ["float_average_pools", "float_depthwise_weights", "make_delegable"]
+__all__ = [
+    "builtin_code",
+    "float_average_pools",
+    "float_depthwise_weights",
+    "make_delegable",
+    "pack_model",
+    "unpack_model",
+]
 
 _ALIGNMENT = 16  # of buffers: the schema's force_align, which the Python builder does not know
 
@@ -41,17 +48,20 @@ class _AlignedBuilder(Builder):
         return int(self.EndVector())
 
 
-def _unpack(content: bytes) -> Any:
+def unpack_model(content: bytes) -> Any:
+    """Return a .tflite file as the tree of objects that the schema describes."""
     return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
 
 
-def _pack(model: Any, size: int) -> bytes:
+def pack_model(model: Any, size: int) -> bytes:
+    """Return the tree as a .tflite file; `size` is about how large it will be."""
     builder = _AlignedBuilder(size)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
 
 
-def _builtin(model: Any, operator: Any) -> int:
+def builtin_code(model: Any, operator: Any) -> int:
+    """Return which builtin operator (of `schema.BuiltinOperator`) an operator is."""
     code = model.operatorCodes[operator.opcodeIndex]
     # Files for old readers have the code in the deprecated byte alone.
     return max(int(code.builtinCode), int(code.deprecatedBuiltinCode))
@@ -86,12 +96,12 @@ def _conversion(code: int, source: int, target: int, kind: int, options: Any) ->
 
 def float_average_pools(content: bytes) -> bytes | None:
     """Return a .tflite file with its int8 average pools in float between DEQUANTIZE and QUANTIZE; None without any."""
-    model = _unpack(content)
+    model = unpack_model(content)
     found = 0
     for graph in model.subgraphs:
         operators = []
         for operator in graph.operators:
-            pool = _builtin(model, operator) == schema.BuiltinOperator.AVERAGE_POOL_2D
+            pool = builtin_code(model, operator) == schema.BuiltinOperator.AVERAGE_POOL_2D
             if not pool or graph.tensors[operator.inputs[0]].type != schema.TensorType.INT8:
                 operators.append(operator)
                 continue
@@ -115,16 +125,16 @@ def float_average_pools(content: bytes) -> bytes | None:
             operator.inputs, operator.outputs = [inner[0]], [inner[1]]
             operators += [before, operator, after]
         graph.operators = operators
-    return _pack(model, len(content)) if found else None
+    return pack_model(model, len(content)) if found else None
 
 
 def float_depthwise_weights(content: bytes) -> bytes | None:
     """Return a .tflite file whose depthwise convolutions of float activations have float weights; None without any."""
-    model = _unpack(content)
+    model = unpack_model(content)
     changed: dict[tuple[int, int], int] = {}  # (subgraph, tensor) -> its float twin
     for number, graph in enumerate(model.subgraphs):
         for operator in graph.operators:
-            if _builtin(model, operator) != schema.BuiltinOperator.DEPTHWISE_CONV_2D:
+            if builtin_code(model, operator) != schema.BuiltinOperator.DEPTHWISE_CONV_2D:
                 continue
             index = int(operator.inputs[1])
             weights = graph.tensors[index]
@@ -143,7 +153,7 @@ def float_depthwise_weights(content: bytes) -> bytes | None:
     if not changed:
         return None
     _drop_unused_buffers(model)
-    return _pack(model, len(content))
+    return pack_model(model, len(content))
 
 
 def _dequantized(tensor: Any, data: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -13,6 +13,11 @@ COMMANDS = {
     "accuracy": ("bench.commands.accuracy:accuracy", "Accuracy undefended and behind one or several draws.", ""),
     "latency": ("bench.commands.latency:latency", "Latency by stage, defended and undefended in turn.", ""),
     "throughput": ("bench.commands.throughput:throughput", "Frames a second beside the bare model's.", ""),
+    "delegation": (
+        "bench.commands.delegation:delegation",
+        "A model as TensorFlow converts it, and as the runtime's delegate takes it.",
+        "convert",
+    ),
     "startup": ("bench.commands.footprint:startup", "Time and memory of one start, beside the bare interpreter.", ""),
     "memory": ("bench.commands.footprint:memory", "Resident memory over many images.", ""),
 }
