@@ -104,3 +104,101 @@ def test_a_queue_bounds_what_waits():
     queue.close()
     with pytest.raises(_Closed):
         queue.put(1)
+
+
+def test_a_slow_consumer_does_not_make_a_file_pile_up(classifier):
+    """The source is asked for a frame only when there is room for it: memory stays bounded however long the file."""
+    asked = 0
+
+    def counting():
+        nonlocal asked
+        for frame in frames(60):
+            asked += 1
+            yield frame
+
+    depth, ahead = 2, []
+    for result in Stream(classifier, depth=depth).run(counting()):
+        time.sleep(0.01)
+        ahead.append(asked - result.number - 1)
+    # `depth` in each of three queues, one in the hands of each of three stages.
+    assert max(ahead) <= 3 * depth + 3
+    assert len(ahead) == 60
+
+
+def test_the_model_goes_on_while_the_consumer_is_busy(classifier):
+    """An answer is ready when it is asked for: the consumer's own work does not stop the stages behind it."""
+    stream = Stream(classifier)
+    run = stream.run(frames(10))
+    next(run)
+    deadline = time.monotonic() + 5
+    while len(stream._answered._items) < 2 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert len(stream._answered._items) == 2
+    run.close()
+
+
+def test_a_live_source_gives_the_newest_answer_to_a_slow_consumer(classifier):
+    stream = Stream(classifier, live=True)
+    seen = []
+    for result in stream.run(frames(60, pause=0.002)):
+        time.sleep(0.03)
+        seen.append(result)
+    numbers = [result.number for result in seen]
+    assert numbers == sorted(set(numbers)) and numbers[-1] == 59
+    assert len(seen) + stream.dropped == 60
+    assert all(result.top[0].label == result.name for result in seen)
+
+
+def test_a_stream_can_be_run_again(classifier):
+    stream = Stream(classifier)
+
+    def broken():
+        yield from frames(2)
+        raise InputError("camera: unplugged")
+
+    with pytest.raises(InputError):
+        list(stream.run(broken()))
+    assert [result.number for result in stream.run(frames(5))] == [0, 1, 2, 3, 4]
+
+
+def test_the_ring_of_tensors_never_gives_one_frame_anothers_answer(color_bundles):
+    """With a depth of 1 there are three tensors for every stage: a frame written too early would show."""
+    classifier = Classifier(load_bundle(color_bundles / "fp32"), threads=1)
+    for depth in (1, 3):
+        results = list(Stream(classifier, depth=depth).run(frames(300)))
+        assert [result.number for result in results] == list(range(300))
+        assert all(result.top[0].label == result.name for result in results)
+
+
+def test_an_answer_that_is_not_a_number_ends_the_stream(classifier, monkeypatch):
+    before = threading.active_count()
+    real, calls = classifier.interpreter.invoke, []
+
+    def broken():
+        calls.append(1)
+        return real() * (np.nan if len(calls) == 3 else 1)
+
+    monkeypatch.setattr(classifier.interpreter, "invoke", broken)
+    seen = []
+    with pytest.raises(EdgeDefendError, match="not a number"):
+        for result in Stream(classifier).run(frames(10**6)):
+            seen.append(result.number)
+    assert seen == [0, 1]
+    assert threading.active_count() == before
+
+
+def test_what_the_model_raises_arrives_after_the_answers_before_it(classifier, monkeypatch):
+    real, calls = classifier.interpreter.invoke, []
+
+    def broken():
+        calls.append(1)
+        if len(calls) == 4:
+            raise MemoryError("no room")
+        return real()
+
+    monkeypatch.setattr(classifier.interpreter, "invoke", broken)
+    seen = []
+    with pytest.raises(EdgeDefendError, match="no room"):
+        for result in Stream(classifier).run(frames(10**6)):
+            seen.append(result.number)
+    assert seen == [0, 1, 2]
