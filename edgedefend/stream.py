@@ -83,10 +83,10 @@ class _Queue(Generic[T]):
             self._items.append(item)
             self._changed.notify_all()
 
-    def get(self) -> T | None:
-        """Return the oldest entry; None when the other side has ended and nothing is left."""
+    def get(self, *, wait: bool = True) -> T | None:
+        """Return the oldest entry; None when the other side has ended and nothing is left, or nothing is there yet."""
         with self._changed:
-            while not self._items and not self._ended and not self._closed:
+            while wait and not self._items and not self._ended and not self._closed:
                 self._changed.wait()
             if self._closed:
                 raise _Closed
@@ -189,15 +189,32 @@ class Stream:
             self._prepared.put(_Prepared(number, frame.name, frame.captured, tensor, prepare_ms))
 
     def _invoke(self) -> None:
+        """Call the model, with as little between two calls as can be.
+
+        Handing an answer over wakes its reader, who then holds the GIL while this thread wants it. So where the next
+        tensor waits already it is copied first, and the answer handed over just before the call lets go of the GIL.
+        """
         interpreter = self.classifier.interpreter
         interpreter.set_batch(1)
-        while (item := self._prepared.get()) is not None:
+        answer: tuple[_Prepared, NDArray[np.float32], float] | None = None
+        while True:
+            item = self._prepared.get(wait=False)
+            if item is None:
+                if answer is not None:
+                    self._answered.put(answer)
+                    answer = None
+                item = self._prepared.get()
+                if item is None:
+                    return
             view = interpreter.input_view()
-            view[0] = item.tensor
+            # NumPy would let go of the GIL for the copy and then have to wait for it.
+            view.data.cast("B")[:] = item.tensor.data.cast("B")
             del view
+            if answer is not None:
+                self._answered.put(answer)
             started = time.perf_counter()
             output = interpreter.invoke()[0]
-            self._answered.put((item, output, 1e3 * (time.perf_counter() - started)))
+            answer = item, output, 1e3 * (time.perf_counter() - started)
 
     def run(self, source: Iterable[Frame]) -> Iterator[FrameResult]:
         """Yield one result a frame, in order, until the source ends.
