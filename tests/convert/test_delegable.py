@@ -182,3 +182,22 @@ def test_a_saved_model_is_rewritten_too(tmp_path):
     model = load_model(str(tmp_path / "saved"), settings=InputSettings(1 / 255))
     found = Interpreter(export_tflite(model, "int8", pictures(4, (16, 18))), threads=1).partitions()
     assert found.count == 1 and found.undelegated == {}
+
+
+def test_bench_delegation_measures_both_forms_of_one_model():
+    from bench.delegation import measure_delegation, without_average_pools
+    from edgedefend import Defense, load_quant_table
+
+    image = keras.Input((*SIDE, 3))
+    x = layers.Conv2D(8, 3, padding="same", kernel_initializer=keras.initializers.HeNormal(1))(image / 255.0)
+    x = layers.AveragePooling2D(3, strides=1, padding="same")(x)
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(8, 1, kernel_initializer=keras.initializers.HeNormal(2))(x))
+    model = loaded(keras.Model(image, layers.Dense(3, kernel_initializer=keras.initializers.HeNormal(4))(x)))
+    defense = Defense(load_quant_table("feature-distillation"), rng=np.random.default_rng(0))
+    result = measure_delegation(model, "int8", pictures(4), defense=defense, rounds=2)
+    before, after, floor = result["rows"].values()
+    assert before["partitions"] == 2 and before["undelegated"] == {"AVERAGE_POOL_2D": 1} and before["ratio"] == 1
+    assert after["partitions"] == floor["partitions"] == 1 and after["undelegated"] == {}
+    assert after["max_change"] < 0.02 * result["output_spread"] + before["max_error"]
+    assert all(row["ms"] > 0 for row in result["rows"].values())
+    assert without_average_pools(export_tflite(depthwise_model(), "fp32", [])) is None
