@@ -11,6 +11,7 @@ __all__ = ["bench"]
 # name -> (module:attribute, one line for --help, the extra that brings what it imports)
 COMMANDS = {
     "accuracy": ("bench.commands.accuracy:accuracy", "Accuracy undefended and behind one or several draws.", ""),
+    "agreement": ("bench.commands.accuracy:agreement", "Whether two accuracy results give the same answers.", ""),
     "latency": ("bench.commands.latency:latency", "Latency by stage, defended and undefended in turn.", ""),
     "throughput": ("bench.commands.throughput:throughput", "Frames a second beside the bare model's.", ""),
     "startup": ("bench.commands.footprint:startup", "Time and memory of one start, beside the bare interpreter.", ""),

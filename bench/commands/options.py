@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-__all__ = ["json_option", "progress", "save"]
+__all__ = ["json_option", "progress", "read_result", "save"]
 
 
 @contextlib.contextmanager
@@ -32,6 +32,27 @@ def save(result: dict[str, Any], path: Path | None) -> None:
 
     write_file(path, (json.dumps(result, indent=1) + "\n").encode())
     click.echo(f"wrote {path}")
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """Read a result that `save` wrote.
+
+    Raises
+    ------
+    InputError
+        If it is none.
+    """
+    from edgedefend.errors import InputError
+
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: {(error.strerror or str(error)).lower()}") from None
+    except ValueError:
+        raise InputError(f"{path}: not a JSON file that a bench command wrote") from None
+    if not isinstance(content, dict) or "kind" not in content:
+        raise InputError(f"{path}: not a result of a bench command")
+    return content
 
 
 def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
