@@ -32,7 +32,20 @@ def test_the_public_names_are_there():
     assert not hasattr(edgedefend, "nothing")
 
 
-@pytest.mark.parametrize("module", ["edgedefend.device", "edgedefend.board", "edgedefend.cli"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "edgedefend.cli",
+        "edgedefend.device",
+        "edgedefend.board",
+        "edgedefend.board_apply",
+        "edgedefend.board_activate",
+        "edgedefend.commands.board",
+        "edgedefend.commands.doctor",
+        "edgedefend.doctor.hardware",
+        "edgedefend.doctor.software",
+    ],
+)
 def test_what_looks_at_a_board_needs_no_numpy(module):
     """The doctor runs where NumPy, Numba or the interpreter is broken."""
     assert not loaded_after(f"import {module}") & {*HEAVY, "numpy", "numba", "llvmlite", "cv2", "ai_edge_litert"}
