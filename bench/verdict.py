@@ -77,7 +77,8 @@ def judge(
     facts : mapping
         Of `edgedefend.device.Device.facts`.
     snapshots : sequence of mappings
-        Of `edgedefend.device.Device.snapshot`, the first taken before and the last after the measurement.
+        Of `edgedefend.device.Device.snapshot`, the first taken before and the last after the measurement; one empty
+        mapping where the sensors do not matter.
     load : mapping
         ``other`` and ``stolen``: fractions of the CPUs' time that went to other processes and to other guests of
         the host; None where unknown.
@@ -94,7 +95,7 @@ def judge(
     hottest = max((snapshot["temperature_c"] for snapshot in snapshots if snapshot.get("temperature_c")), default=0.0)
     if hottest >= HOT_C:
         against.append(f"hot: {hottest:.0f} °C, boards throttle from {HOT_C:.0f} °C")
-    unknown = _unknown(snapshots)
+    unknown = _unknown(snapshots) if snapshots[0] else []
     if facts.get("kind") in ("raspberry-pi", "jetson") and "throttling" in unknown:
         against.append("the board does not say whether it throttles (on a Pi: is this user in the group video?)")
     other, stolen = load.get("other"), load.get("stolen")

@@ -18,8 +18,8 @@ COMMANDS = {
     ),
     "soak": ("bench.commands.soak:soak", "Latency and temperature over a long time.", ""),
     "throughput": ("bench.commands.throughput:throughput", "Frames a second beside the bare model's.", ""),
-    "startup": ("bench.commands.footprint:startup", "Time and memory of one start, beside the bare interpreter.", ""),
-    "memory": ("bench.commands.footprint:memory", "Resident memory over many images.", ""),
+    "startup": ("bench.commands.startup:startup", "Time and memory of one start, beside the bare interpreter.", ""),
+    "memory": ("bench.commands.memory:memory", "Resident memory over many images.", ""),
     "compare": ("bench.commands.compare:compare", "Ratios of two or more results.", ""),
     "report": ("bench.commands.report:report", "HTML, Markdown and plots of results.", ""),
 }
