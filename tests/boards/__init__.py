@@ -139,6 +139,9 @@ def jetson(root: Path, model: str, board: str, cores: int, memory_mb: int, modes
     put(root, "/sys/class/hwmon/hwmon2/name", "soctherm_oc\n")
     for event in (1, 2, 3):
         put(root, f"/sys/class/hwmon/hwmon2/oc{event}_event_cnt", "0\n")
+    for number, cooler in enumerate(("pwm-fan", "cpu-throttle-alert", "gpu-throttle-alert")):
+        put(root, f"/sys/class/thermal/cooling_device{number}/type", cooler + "\n")
+        put(root, f"/sys/class/thermal/cooling_device{number}/cur_state", "1\n" if cooler == "pwm-fan" else "0\n")
     put(root, "/proc/sys/kernel/osrelease", "5.15.148-tegra\n")
     put(root, "/etc/os-release", 'PRETTY_NAME="Ubuntu 22.04.5 LTS"\nID=ubuntu\n')
     put(
