@@ -243,7 +243,9 @@ def _accuracy(result: dict[str, Any], section: Section) -> None:
 def _startup(result: dict[str, Any], section: Section) -> None:
     for key, label, unit, digits in (
         ("extra_s", "classify over the bare script", "s", 3),
+        ("extra_cpu_s", "the same in CPU time", "s", 3),
         ("import_s", "import edgedefend", "s", 3),
+        ("import_defense_s", "import Defense", "s", 3),
         ("extra_mb", "peak memory over the bare script", "MB", 0),
     ):
         section.headlines.append((label, _show(number_at(result, key), unit, digits)))
@@ -261,10 +263,15 @@ def _startup(result: dict[str, Any], section: Section) -> None:
         )
     section.tables.append(
         Table(
-            ["process", "wall s", "peak MB"],
+            ["process", "wall s", "CPU s", "peak MB"],
             [
-                [text_at([n], 0), _show(number_at(rows, n, "wall_s")), _show(number_at(rows, n, "peak_mb"), "", 0)]
-                for n in names
+                [
+                    text_at([name], 0),
+                    _show(number_at(rows, name, "wall_s")),
+                    _show(number_at(rows, name, "cpu_s")),
+                    _show(number_at(rows, name, "peak_mb"), "", 0),
+                ]
+                for name in names
             ],
         )
     )

@@ -109,6 +109,7 @@ def test_a_real_classify_after_warming_up_compiles_nothing(warm, tmp_path, color
                     "HOME": "/proc/none",
                     "NUMBA_CACHE_DIR": "/proc/none/cache",
                     "EDGEDEFEND_KERNELS": str(warm),
+                    "PYTHONDONTWRITEBYTECODE": "1",  # root may write anywhere
                 },
             )
             assert result.returncode == 0, result.stderr
