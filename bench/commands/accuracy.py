@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from bench.commands.options import json_option, progress, read_result, save
+from bench.commands.options import json_option, progress, save
 from edgedefend.commands.options import backend_option, format_table, threads_option
 from edgedefend.statistics import format_proportion
 
@@ -54,6 +54,7 @@ def agreement(first: Path, second: Path) -> None:
     For what cannot run in one process: two runtimes that want different versions of NumPy, a board and the desktop.
     """
     from bench.accuracy import agreement as compare
+    from bench.resultfile import read_result
 
     results = [read_result(path) for path in (first, second)]
     for path, result in zip((first, second), results, strict=True):
