@@ -423,7 +423,10 @@ class FusedDefense:
         pixels = source.reshape(-1)
         pixels.setflags(write=False)  # a view: one compiled version for both kinds of input
         target = out.reshape(-1)
-        bytes_out, floats_out = (_NO_BYTES, target) if self._floats else (target.view(np.uint8), _NO_FLOATS)
+        if self._floats:
+            bytes_out, floats_out = _NO_BYTES, target
+        else:
+            bytes_out, floats_out = target.view(np.uint8), _NO_FLOATS
         height, width, _ = source.shape
         if not defend_into(pixels, height, width, *self._folded, rows, cols, *self._plan, bytes_out, floats_out):
             raise InputError(f"the grid points outside the image of {height}x{width} pixels")

@@ -35,9 +35,14 @@ _MAGIC = 12582912.0  # 1.5 * 2**23: x + _MAGIC - _MAGIC is x rounded half to eve
 def fold_table(quant_table: ArrayLike) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the table with the transform's scale factors folded in, ``(reciprocal, step)``.
 
-    Both are float32 (64,), index 8 * horizontal + vertical frequency (the table transposed: the lanes of the
-    horizontal transform are vertical frequencies). ``round(output * reciprocal)`` is the quantised index of a
-    coefficient, ``index * step`` the input of the inverse.
+    Both are float32, index 8 * horizontal + vertical frequency (the table transposed: the lanes of the horizontal
+    transform are vertical frequencies). ``round(output * reciprocal)`` is the quantised index of a coefficient,
+    ``index * step`` the input of the inverse.
+
+    The coefficients of horizontal and vertical frequencies 0 and 4 are whole numbers before they are scaled, and one
+    in 8 * table of them lies on a tie. For these to go to even as they do in an exact division, the reciprocals of the
+    horizontal frequencies 0 and 4 come in two parts: one of 10 bits, whose products are exact, and what it leaves, at
+    64.. and 72... So `reciprocal` is (80,), `step` (64,).
     """
     cos1, cos2, root = math.cos(math.pi / 16) / 2, math.cos(math.pi / 8) / 2, math.sqrt(0.5)
     # Outputs 6 and 7 come out negated; so do inputs 6 and 7 of the inverse.
@@ -45,9 +50,16 @@ def fold_table(quant_table: ArrayLike) -> tuple[NDArray[np.float32], NDArray[np.
     scale = np.outer(axis, axis)
     scale[np.ix_((0, 4), (0, 4))] = 0.125  # exactly: flat blocks sit on ties
     table = np.asarray(quant_table, np.float64)
-    reciprocal = (scale / table).T.astype(np.float32).ravel()
-    step = (scale * table).T.astype(np.float32).ravel()
-    return reciprocal, step
+    reciprocal, step = (scale / table).T, (scale * table).T
+    whole = reciprocal[[0, 4]]
+    mantissa, exponent = np.frexp(whole)
+    high = np.ldexp(np.rint(np.ldexp(mantissa, 10)), exponent - 10)
+    reciprocal[[0, 4]] = high
+    parts = [reciprocal.ravel(), (whole - high).ravel()]
+    return np.concatenate(parts).astype(np.float32), step.astype(np.float32).ravel()
+
+
+# --- eight vectors in, eight vectors out ------------------------------------------------------------------------
 
 
 @kernel(forceinline=True)
@@ -95,6 +107,14 @@ def _inverse(z):
 def _requantize(y, at, reciprocal, step):
     """Round one column of coefficients to its table and scale it for the inverse."""
     index = fma(y, load(reciprocal, at), splat(_MAGIC)) - splat(_MAGIC)
+    return index * load(step, at)
+
+
+@kernel(forceinline=True)
+def _requantize_whole(y, at, low, reciprocal, step):
+    """Do the same for a column with whole numbers in it, whose reciprocal has a second part at `low`."""
+    exact = fma(y, load(reciprocal, at), y * load(reciprocal, low))
+    index = (exact + splat(_MAGIC)) - splat(_MAGIC)
     return index * load(step, at)
 
 
@@ -161,11 +181,11 @@ def quantize(work, at, reciprocal, step, done, first, next_channel, next_pixel):
         y = _rotations(_butterflies(_load8(work, at + 8 * channel, 24)))
         x = _inverse(
             (
-                _requantize(y[0], 0, reciprocal, step),
+                _requantize_whole(y[0], 0, 64, reciprocal, step),
                 _requantize(y[1], 8, reciprocal, step),
                 _requantize(y[2], 16, reciprocal, step),
                 _requantize(y[3], 24, reciprocal, step),
-                _requantize(y[4], 32, reciprocal, step),
+                _requantize_whole(y[4], 32, 72, reciprocal, step),
                 _requantize(y[5], 40, reciprocal, step),
                 _requantize(y[6], 48, reciprocal, step),
                 _requantize(y[7], 56, reciprocal, step),
