@@ -27,6 +27,8 @@ COMMANDS = {
     "verify": ("edgedefend.commands.verify:verify", "Check a bundle: hashes, loading, golden answer.", ""),
     "show": ("edgedefend.commands.show:show", "Draw an image as the model sees it, stage by stage.", ""),
     "warmup": ("edgedefend.commands.warmup:warmup", "Compile every kernel beforehand, also for a board's CPU.", ""),
+    "board": ("edgedefend.commands.board:board", "See, apply and take back a board's settings.", ""),
+    "doctor": ("edgedefend.commands.doctor:doctor", "What is wrong with this board, and what mends it.", ""),
     "convert": (
         "convert.commands:convert",
         "Learn a table, export a model, write bundles (desktop).",
