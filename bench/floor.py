@@ -6,6 +6,7 @@ operations over the peak.
 
 from __future__ import annotations
 
+import functools
 import statistics
 import time
 from collections.abc import Callable
@@ -59,7 +60,7 @@ def peak_operations(*, seconds: float = 0.05, rounds: int = 7) -> float:
 
     from edgedefend.simd import fma, load, store
 
-    @numba.njit(nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+    @numba.njit(nogil=True, error_model="numpy")
     def chains(count: int, numbers: Any) -> None:
         a, b = load(numbers, 96), load(numbers, 104)
         c0, c1, c2, c3 = load(numbers, 0), load(numbers, 8), load(numbers, 16), load(numbers, 24)
@@ -86,7 +87,7 @@ def peak_operations(*, seconds: float = 0.05, rounds: int = 7) -> float:
     numbers = np.full(112, 0.5, np.float32)
     chains(1, numbers)
     count = 1000
-    while burst_seconds(lambda: chains(count, numbers), 1) < seconds:
+    while burst_seconds(functools.partial(chains, count, numbers), 1) < seconds:
         count *= 2
-    best = statistics.median(burst_seconds(lambda: chains(count, numbers), 1) for _ in range(rounds))
-    return 12 * 8 * 2 * count / best
+    run = functools.partial(chains, count, numbers)
+    return 12 * 8 * 2 * count / statistics.median(burst_seconds(run, 1) for _ in range(rounds))

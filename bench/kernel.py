@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from bench import floor, peers
 from bench.conditions import Watch
-from edgedefend import kernels
 from edgedefend.defense import Defense
 from edgedefend.encoding import Encoding
 from edgedefend.errors import EdgeDefendError
@@ -52,6 +51,7 @@ def _peers(image: NDArray[np.uint8], table: NDArray[np.float32], grid: Grid) -> 
         names[2]: peers.jpeg(image, table, grid, "4:4:4"),
         names[3]: peers.jpeg(image, table, grid, "4:2:0"),
         names[4]: peers.grid_distortion(image, _NUM_STEPS, _DISTORT_LIMIT),
+        "the same in float64, step by step": peers.simple_scipy(image, table, grid),
         "plain kernels of this project": peers.plain_kernels(image, table, grid),
         "cv2.remap alone (no DCT, map given)": peers.opencv_remap(image, grid),
     }
@@ -67,11 +67,12 @@ def _variants(image: NDArray[np.uint8], table: NDArray[np.float32], grid: Grid) 
     )
     out = {encoding: np.empty(image.shape, encoding.dtype) for encoding in (pixels, signed, floats)}
     many = np.empty((5, *image.shape), np.uint8)
-    grids = [sample_grid(*image.shape[:2], _NUM_STEPS, _DISTORT_LIMIT) for _ in range(5)]
+    height, width, _ = image.shape
+    grids = [defend.sample_grid(height, width) for _ in range(5)]
     one = FusedDefense(table)
     return {
         "Defense.into, fresh random grid": lambda: defend.into(image, out[pixels], pixels),
-        "the grid alone (sample_grid)": lambda: defend.sample_grid(*image.shape[:2]),
+        "the grid alone (sample_grid)": lambda: defend.sample_grid(height, width),
         "fused, int8": lambda: defend.into(image, out[signed], signed, grid=grid),
         "fused, float32": lambda: defend.into(image, out[floats], floats, grid=grid),
         "fused, five draws in one pass": lambda: one.into_many(image, grids, many),
