@@ -14,6 +14,7 @@ COMMANDS = {
     "latency": ("bench.commands.latency:latency", "Latency by stage, defended and undefended in turn.", ""),
     "throughput": ("bench.commands.throughput:throughput", "Frames a second beside the bare model's.", ""),
     "startup": ("bench.commands.footprint:startup", "Time and memory of one start, beside the bare interpreter.", ""),
+    "arm-report": ("bench.commands.arm_report:arm_report", "The kernels as ARM code, without a board.", "arm"),
     "memory": ("bench.commands.footprint:memory", "Resident memory over many images.", ""),
 }
 
