@@ -17,15 +17,8 @@ from edgedefend.errors import EdgeDefendError
 
 __all__ = ["PACKAGES", "Toolbox", "fetch", "find"]
 
-_COMPILER = (
-    "gcc-12-aarch64-linux-gnu",
-    "cpp-12-aarch64-linux-gnu",
-    "binutils-aarch64-linux-gnu",
-    "libgcc-12-dev-arm64-cross",
-    "libc6-dev-arm64-cross",
-    "linux-libc-dev-arm64-cross",
-)
-PACKAGES = ("llvm-19", "libllvm19", *_COMPILER)
+# With what they depend on and the machine lacks.
+PACKAGES = {"compiler": ("gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"), "llvm_mca": ("llvm-19",)}
 
 
 @dataclass(frozen=True)
@@ -76,7 +69,7 @@ def find(folder: Path) -> Toolbox:
     source = folder / "libjpeg-turbo"
     return Toolbox(
         folder.resolve(),
-        first("aarch64-linux-gnu-gcc-12", "aarch64-linux-gnu-gcc"),
+        first("aarch64-linux-gnu-gcc"),
         first("llvm-mca-19"),
         source.resolve() if (source / "simd/arm/jidctint-neon.c").exists() else None,
     )
@@ -97,15 +90,15 @@ def fetch(folder: Path) -> Toolbox:
         raise EdgeDefendError("--fetch takes the tools from Debian's packages and finds no apt-get here")
     apt = _private_apt(folder)
     _run([*apt, "update"], folder, "the package lists")
-    downloads = folder / "downloads"
-    downloads.mkdir(exist_ok=True)
-    wanted = [*(() if box.compiler else _COMPILER), *(() if box.llvm_mca else ("llvm-19", "libllvm19"))]
+    wanted = [name for tool, names in PACKAGES.items() if getattr(box, tool) is None for name in names]
     if wanted:
-        _run([*apt, "download", *wanted], downloads, " ".join(wanted))
-    for package in downloads.glob("*.deb"):
+        _run([*apt, "--download-only", "--no-install-recommends", "--yes", "install", *wanted], folder, *wanted)
+    for package in (folder / "apt" / "archives").glob("*.deb"):
         _run(["dpkg-deb", "-x", str(package.resolve()), str(folder.resolve() / "root")], folder, package.name)
         package.unlink()
     if not box.libjpeg:
+        downloads = folder / "downloads"
+        downloads.mkdir(exist_ok=True)
         _run([*apt, "source", "--download-only", "libjpeg-turbo"], downloads, "the source of libjpeg-turbo")
         _unpack(next(downloads.glob("libjpeg-turbo_*.orig.tar.*")), folder / "libjpeg-turbo")
     return find(folder)
@@ -132,16 +125,18 @@ def _private_apt(folder: Path) -> list[str]:
         "Dir::Cache": state,
         "Dir::Cache::archives": state / "archives",
         "APT::Sandbox::User": "",  # files of this user, wherever the project lies
+        "Debug::NoLocking": "1",  # nothing of the machine's is changed
     }
     return ["apt-get", "-q", *(f"-o{name}={value}" for name, value in options.items())]
 
 
-def _run(command: list[str], folder: Path, what: str) -> None:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+def _run(command: list[str], folder: Path, *what: str) -> None:
+    environment = {**os.environ, "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         lines = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
         reason = next((line for line in reversed(lines) if line.startswith("E:")), lines[-1])
-        raise EdgeDefendError(f"{what} could not be fetched: {reason}")
+        raise EdgeDefendError(f"{' '.join(what)} could not be fetched: {reason}")
 
 
 def _unpack(archive: Path, to: Path) -> None:
