@@ -78,6 +78,21 @@ def test_every_hot_loop_of_the_fused_kernel_is_neon(compiled, kind):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", kernel_runs.ENCODINGS)
+def test_sides_that_are_no_multiple_of_8_stay_neon(compiled, kind):
+    """299 is the side of Inception V3: what its last, partial blocks and groups add may not be felt."""
+    cpu, made = compiled
+    (call,) = kernel_runs.record_fused(picture(299), TABLE, cells(299), kernel_runs.ENCODINGS[kind])
+    kernel = kernel_runs.find_kernel(made, call)
+    run, same = kernel.run(call, cpu)
+    assert same
+    hot = report.hot_loops(loops.disassemble(kernel.program, kernel.symbol), run, {})
+    assert sum(row["share"] for row in hot if row["neon"]) > 0.85
+    assert sum(row["share"] for row in hot if not row["neon"] and not row["outer"]) < 0.04
+    assert [row for row in hot if row["scalar float"]] == []
+
+
+@pytest.mark.slow
 def test_the_plain_kernels_are_seen_to_be_scalar(compiled):
     """What the test above looks at says no where the answer is no."""
     cpu, made = compiled

@@ -59,9 +59,15 @@ def _what(loop: Loop, touched: set[str]) -> str:
     if any(name.startswith("fcvt") or name in ("sqxtun", "sqxtun2", "uqxtn", "sqrshrun") for name in names):
         deeds.append("round and clip to levels")
     if not deeds:
-        fma = any(instruction.is_fma for instruction in loop.instructions)
-        moves = any(instruction.kind == "vector load/store" for instruction in loop.instructions)
-        deeds.append("multiply and add" if fma else "copy" if moves and is_neon(loop) else "index arithmetic")
+        one_by_one = any(i.kind == "scalar load/store" and i.operands[0] in "bhs" for i in loop.instructions)
+        if any(instruction.is_fma for instruction in loop.instructions):
+            deeds.append("multiply and add")
+        elif is_neon(loop):
+            deeds.append("copy")
+        elif loop.count()["byte load/store"] > 8 or (one_by_one and not loop.outer):
+            deeds.append("copy one by one")
+        else:
+            deeds.append("indices")
     return f"{' + '.join(reads) or 'registers'} -> {' + '.join(writes) or 'registers'}: {', '.join(deeds)}"
 
 
