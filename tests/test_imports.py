@@ -5,7 +5,10 @@ import sys
 
 import pytest
 
-HEAVY = ("tensorflow", "keras", "matplotlib", "scipy", "skimage", "foolbox", "pyinfra", "convert", "bench.attacks")
+HEAVY = (
+    *("tensorflow", "keras", "matplotlib", "scipy", "skimage", "foolbox", "pyinfra", "convert", "bench.attacks"),
+    *("bench.arm", "capstone", "elftools", "unicorn"),
+)
 
 
 def loaded_after(statement: str) -> set[str]:

@@ -25,6 +25,7 @@ COMMANDS = {
     "memory": ("bench.commands.memory:memory", "Resident memory over many images.", ""),
     "compare": ("bench.commands.compare:compare", "Ratios of two or more results.", ""),
     "report": ("bench.commands.report:report", "HTML, Markdown and plots of results.", ""),
+    "arm-report": ("bench.commands.arm_report:arm_report", "The kernels as ARM code, without a board.", "arm"),
 }
 
 
