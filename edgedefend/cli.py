@@ -27,6 +27,7 @@ COMMANDS = {
     "verify": ("edgedefend.commands.verify:verify", "Check a bundle: hashes, loading, golden answer.", ""),
     "show": ("edgedefend.commands.show:show", "Draw an image as the model sees it, stage by stage.", ""),
     "warmup": ("edgedefend.commands.warmup:warmup", "Compile every kernel beforehand, also for a board's CPU.", ""),
+    "serve": ("edgedefend.commands.serve:serve", "Classify over HTTP, as a service.", ""),
     "convert": (
         "convert.commands:convert",
         "Learn a table, export a model, write bundles (desktop).",

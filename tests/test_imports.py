@@ -30,6 +30,8 @@ def test_the_package_alone_is_light():
         "edgedefend.commands.show",
         "edgedefend.dataset",
         "edgedefend.stream",
+        "edgedefend.server",
+        "edgedefend.commands.serve",
         "bench.commands",
         "bench.accuracy",
         "bench.latency",
