@@ -5,7 +5,18 @@ import sys
 
 import pytest
 
-HEAVY = ("tensorflow", "keras", "matplotlib", "scipy", "skimage", "foolbox", "pyinfra", "convert", "bench.attacks")
+HEAVY = (
+    "cryptography",
+    "tensorflow",
+    "keras",
+    "matplotlib",
+    "scipy",
+    "skimage",
+    "foolbox",
+    "pyinfra",
+    "convert",
+    "bench.attacks",
+)
 
 
 def loaded_after(statement: str) -> set[str]:
