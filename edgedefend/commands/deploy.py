@@ -11,35 +11,34 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgedefend.errors import EdgeDefendError, InputError
+from edgedefend.errors import EdgeDefendError
 
 if TYPE_CHECKING:
     from edgedefend.deploying.fleet import Fleet, Outcome
-    from edgedefend.deploying.release import Plan
+    from edgedefend.deploying.release import Plan, Workshop
+    from edgedefend.deploying.targets import Target
 
 __all__ = ["deploy"]
 
 
-def _read_inventory(file: Path) -> list[str]:
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: the inventory cannot be read: {error}") from None
-    return [host for line in lines if (host := line.partition("#")[0].strip())]
+def _targets(hosts: Sequence[str], inventory: Path | None, **settings: Any) -> list[Target]:
+    """Return the boards that the user named; `settings` are what every one of them has that does not say otherwise."""
+    from edgedefend.deploying.targets import Target, read_inventory, unique_targets
 
-
-def _hosts(hosts: Sequence[str], inventory: Path | None) -> list[str]:
-    named = [*hosts, *(_read_inventory(inventory) if inventory else [])]
+    settings["prefix"] = settings["prefix"].rstrip("/")
+    named = [Target(host, **settings) for host in hosts]
+    if inventory is not None:
+        named += read_inventory(inventory, Target("default", **settings))
     if not named:
         raise click.UsageError("no host: name ssh destinations, or --inventory with one a line")
-    return list(dict.fromkeys(named))
+    return unique_targets(named)
 
 
 def _shared(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add what every command takes: hosts, inventory, prefix, ssh's configuration."""
     for decorate in (
         click.argument("hosts", nargs=-1, metavar="[HOST]..."),
-        click.option("--inventory", type=click.Path(path_type=Path), help="A file with one host a line."),
+        click.option("--inventory", type=click.Path(path_type=Path), help="File: HOST [prefix=…] [port=…] a line."),
         click.option("--prefix", default="/opt/edgedefend", show_default=True, help="Folder on the board."),
         click.option("--ssh-config", type=click.Path(exists=True), help="As ssh -F: instead of ~/.ssh/config."),
     ):
@@ -47,7 +46,7 @@ def _shared(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def _fleet(hosts: Sequence[str], prefix: str, ssh_config: str | None, quiet: bool = False) -> Fleet:
+def _fleet(targets: Sequence[Target], ssh_config: str | None, quiet: bool = False) -> Fleet:
     try:
         from edgedefend.deploying.fleet import Fleet
     except ModuleNotFoundError as error:
@@ -60,7 +59,7 @@ def _fleet(hosts: Sequence[str], prefix: str, ssh_config: str | None, quiet: boo
             click.echo(f"{host}: {text}")
 
     options = ("-F", ssh_config) if ssh_config else ()
-    return Fleet(hosts, prefix=prefix, ssh_options=options, progress=progress)
+    return Fleet(targets, ssh_options=options, progress=progress)
 
 
 def _report_failures(outcomes: Sequence[Outcome]) -> int:
@@ -107,28 +106,24 @@ def push(
 
     A release is switched to in one step, must then answer as the desktop did, and is taken back where it does not.
     """
-    from edgedefend.deploying.release import Options, Workshop
+    from edgedefend.deploying.release import Workshop
 
-    destinations = _hosts(hosts, inventory)
-    options = Options(prefix.rstrip("/"), port, user, window, wheelhouse.resolve() if wheelhouse else None)
-    batches = [destinations[:canary], destinations[canary:]] if canary else [destinations]
+    targets = _targets(hosts, inventory, prefix=prefix, port=port, user=user)
+    batches = [targets[:canary], targets[canary:]] if canary else [targets, []]
     failed = 0
-    with Workshop(bundle, options) as workshop:
+    with Workshop(bundle, wheelhouse=wheelhouse, window=window) as workshop:
         for number, batch in enumerate(batches):
             if failed and batch:
-                raise EdgeDefendError(
-                    f"{failed} of the {len(batches[0])} canaries failed: the other {len(batch)} were left alone"
-                )
+                raise EdgeDefendError(f"{failed} of {len(batches[0])} canaries failed: {len(batch)} hosts left alone")
             if batch:
-                fleet = _fleet(batch, options.prefix, ssh_config)
-                failed += _push_batch(fleet, workshop, dry_run)
-                if number == 0 and canary and not failed and batches[1] and not dry_run:
-                    click.echo(f"{len(batch)} canaries are healthy: going on with {len(batches[1])} more")
+                failed += _push_batch(_fleet(batch, ssh_config), workshop, dry_run)
+            if number == 0 and batches[1] and not failed and not dry_run:
+                click.echo(f"{len(batch)} canaries are healthy: going on with {len(batches[1])} more")
     if failed:
-        raise EdgeDefendError(f"{failed} of {len(destinations)} hosts failed")
+        raise EdgeDefendError(f"{failed} of {len(targets)} hosts failed")
 
 
-def _push_batch(fleet: Fleet, workshop: Any, dry_run: bool) -> int:
+def _push_batch(fleet: Fleet, workshop: Workshop, dry_run: bool) -> int:
     begun = time.monotonic()
     with fleet:
         fleet.look()
@@ -181,9 +176,9 @@ def _print_plan(fleet: Fleet, name: str, plan: Plan) -> None:
 
 
 def _ask_all(
-    request: dict[str, Any], hosts: Sequence[str], prefix: str, ssh_config: str | None, *, quiet: bool = False
+    request: dict[str, Any], targets: Sequence[Target], ssh_config: str | None, *, quiet: bool = False
 ) -> list[Outcome]:
-    fleet = _fleet(hosts, prefix.rstrip("/"), ssh_config, quiet)
+    fleet = _fleet(targets, ssh_config, quiet)
     with fleet:
         fleet.look()
         fleet.ask(request)
@@ -197,7 +192,7 @@ def status(hosts: tuple[str, ...], inventory: Path | None, prefix: str, ssh_conf
     """Show what runs on every HOST, and how it is doing."""
     from edgedefend.commands.options import format_table
 
-    outcomes = _ask_all({"action": "status"}, _hosts(hosts, inventory), prefix, ssh_config, quiet=True)
+    outcomes = _ask_all({"action": "status"}, _targets(hosts, inventory, prefix=prefix), ssh_config, quiet=True)
     well = [outcome for outcome in outcomes if not outcome.error]
     if as_json:
         for outcome in well:
@@ -236,7 +231,7 @@ def rollback(
     hosts: tuple[str, ...], inventory: Path | None, prefix: str, ssh_config: str | None, window: float
 ) -> None:
     """Go back to the release before, on every HOST."""
-    outcomes = _ask_all({"action": "rollback", "window": window}, _hosts(hosts, inventory), prefix, ssh_config)
+    outcomes = _ask_all({"action": "rollback", "window": window}, _targets(hosts, inventory, prefix=prefix), ssh_config)
     for outcome in outcomes:
         if not outcome.error:
             click.echo(f"{outcome.host}: {outcome.result['changed']} to {outcome.result['release']}")
@@ -249,7 +244,9 @@ def rollback(
 @click.option("--lines", type=click.IntRange(1, 10000), default=20, show_default=True, help="Of each log.")
 def logs(hosts: tuple[str, ...], inventory: Path | None, prefix: str, ssh_config: str | None, lines: int) -> None:
     """Print the end of the service's log and of the deploys' log of every HOST."""
-    outcomes = _ask_all({"action": "logs", "lines": lines}, _hosts(hosts, inventory), prefix, ssh_config, quiet=True)
+    outcomes = _ask_all(
+        {"action": "logs", "lines": lines}, _targets(hosts, inventory, prefix=prefix), ssh_config, quiet=True
+    )
     for outcome in outcomes:
         for kind in ("deploys", "service"):
             for line in outcome.result.get(kind, ()):
@@ -263,10 +260,10 @@ def logs(hosts: tuple[str, ...], inventory: Path | None, prefix: str, ssh_config
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def remove(hosts: tuple[str, ...], inventory: Path | None, prefix: str, ssh_config: str | None, yes: bool) -> None:
     """Stop the service on every HOST and remove all its releases."""
-    named = _hosts(hosts, inventory)
+    targets = _targets(hosts, inventory, prefix=prefix)
     if not yes:
-        click.confirm(f"Remove edgedefend from {', '.join(named)}?", abort=True)
-    outcomes = _ask_all({"action": "remove"}, named, prefix, ssh_config)
+        click.confirm(f"Remove edgedefend from {', '.join(target.host for target in targets)}?", abort=True)
+    outcomes = _ask_all({"action": "remove"}, targets, ssh_config)
     for outcome in outcomes:
         if not outcome.error:
             click.echo(f"{outcome.host}: {outcome.result['changed'] or 'nothing was there'}")

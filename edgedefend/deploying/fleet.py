@@ -26,6 +26,7 @@ from pyinfra.context import ctx_host, ctx_state
 from edgedefend.deploying.facts import SCRIPT, BoardFacts, parse_facts
 from edgedefend.deploying.openssh import Boards, TarOf
 from edgedefend.deploying.release import Plan, Workshop
+from edgedefend.deploying.targets import Target
 from edgedefend.errors import DeviceError, EdgeDefendError
 
 __all__ = ["Fleet", "Outcome"]
@@ -55,10 +56,25 @@ class BoardState(FactBase[list[str]]):
         return list(output)
 
 
+# Makes the packed modules importable under their own names, in a Python that has never heard of them.
+_LOADER = """
+import json, sys, types
+for name, source in json.loads({modules!r}):
+    module = sys.modules[name] = types.ModuleType(name)
+    module.__path__ = []
+    exec(compile(source, name, "exec"), module.__dict__)
+raise SystemExit(sys.modules[name].main(json.loads({request!r})))
+"""
+_MODULES = ("basics", "service", "environment", "releases", "health", "agent")
+
+
 def agent_source(request: dict[str, Any]) -> str:
     """Return the program that does `request` on a board, for its Python's standard input."""
-    source = (Path(__file__).parent / "agent.py").read_text(encoding="utf-8")
-    return f"{source}\n\nraise SystemExit(main(json.loads({json.dumps(request)!r})))\n"
+    package = "edgedefend.deploying.onboard"
+    modules = [("edgedefend", ""), ("edgedefend.deploying", ""), (package, "")]
+    folder = Path(__file__).parent / "onboard"
+    modules += [(f"{package}.{name}", (folder / f"{name}.py").read_text(encoding="utf-8")) for name in _MODULES]
+    return _LOADER.format(modules=json.dumps(modules), request=json.dumps(request))
 
 
 @operation(idempotent_notice="a release that runs already is left alone")
@@ -95,10 +111,8 @@ class Fleet:
 
     Parameters
     ----------
-    destinations : list of str
-        OpenSSH destinations, each once.
-    prefix : str
-        Where the releases are.
+    targets : sequence of Target
+        Each host once.
     ssh_options : sequence of str
         Put before everything else on ssh's command line, e.g. ("-F", "config").
     progress : callable
@@ -107,19 +121,19 @@ class Fleet:
 
     def __init__(
         self,
-        destinations: Sequence[str],
+        targets: Sequence[Target],
         *,
-        prefix: str,
         ssh_options: Sequence[str] = (),
         progress: Callable[[str, str], None] = lambda host, text: None,
     ) -> None:
         # What pyinfra would print, we print: one line a host.
         logging.getLogger("pyinfra").addHandler(logging.NullHandler())
         logging.getLogger("pyinfra").propagate = False
-        self.prefix, self.progress = prefix, progress
-        self.outcomes = {destination: Outcome(destination) for destination in destinations}
+        self.progress = progress
+        self.targets = {target.host: target for target in targets}
+        self.outcomes = {host: Outcome(host) for host in self.targets}
         data = {"ssh_options": tuple(ssh_options), "on_line": self._on_line, "fleet": self}
-        self.inventory = Boards(list(self.outcomes), data)
+        self.inventory = Boards((list(self.outcomes), data))
         self.state = State(self.inventory, Config(PARALLEL=min(PARALLEL, len(self.outcomes))), check_for_changes=False)
         self.state.add_callback_handler(_Listener())
         self.facts: dict[str, BoardFacts] = {}
@@ -164,7 +178,8 @@ class Fleet:
 
         def fetch(host: Host) -> list[str]:
             with ctx_state.use(self.state), ctx_host.use(host):
-                return list(get_fact(self.state, host, BoardState, kwargs={"prefix": self.prefix}) or [])
+                where = {"prefix": self.targets[host.name].prefix}
+                return list(get_fact(self.state, host, BoardState, kwargs=where) or [])
 
         jobs = {host.name: self.state.pool.spawn(fetch, host) for host in hosts}
         gevent.joinall(list(jobs.values()))
@@ -181,7 +196,7 @@ class Fleet:
         plans = {}
         for host in self._alive():
             try:
-                plans[host.name] = workshop.plan(self.facts[host.name])
+                plans[host.name] = workshop.plan(self.facts[host.name], self.targets[host.name])
             except EdgeDefendError as error:
                 self.fail(host.name, str(error))
         return plans
@@ -203,7 +218,7 @@ class Fleet:
             if among is None or host.name in among:
                 facts = self.facts[host.name]
                 sudo = root and facts.needs_sudo
-                whole = {**request, "prefix": self.prefix}
+                whole = {**request, "prefix": self.targets[host.name].prefix}
                 add_op(
                     self.state, ask, facts.python, whole, host=host, name=f"edgedefend {request['action']}", _sudo=sudo
                 )

@@ -21,29 +21,19 @@ import edgedefend
 from edgedefend.board import BoardConfig, detect, render_unit
 from edgedefend.bundle import SUMS, load_bundle, parse_sums
 from edgedefend.deploying.facts import BoardFacts
+from edgedefend.deploying.targets import Target
 from edgedefend.deploying.wheels import choose_wheels, write_own_wheel
 from edgedefend.device import Device
 from edgedefend.errors import DeviceError, InputError
 from edgedefend.signing import SIGNATURE
 
-__all__ = ["Options", "Plan", "Workshop"]
+__all__ = ["Plan", "Workshop"]
 
 # A wheel unpacked and compiled takes about this many times its own size.
 _UNPACKED = 4
 # What the packages take where the board fetches them itself.
 _FROM_INDEX = 900 << 20
 _SPARE = 32 << 20
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the user asked for."""
-
-    prefix: str = "/opt/edgedefend"
-    port: int = 8765
-    user: str = "edgedefend"
-    window: float = 5.0
-    wheelhouse: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -83,11 +73,15 @@ class Workshop:
     ----------
     bundle : path
         Folder or packed bundle; loaded and checked.
-    options : Options
+    wheelhouse : path, optional
+        Folder with wheels for the boards; without it they ask their own index.
+    window : float
+        Seconds that the service must stay up.
     """
 
-    def __init__(self, bundle: Path, options: Options) -> None:
-        self.options = options
+    def __init__(self, bundle: Path, *, wheelhouse: Path | None = None, window: float = 5.0) -> None:
+        self.wheelhouse = wheelhouse.resolve() if wheelhouse is not None else None
+        self.window = window
         self.bundle = load_bundle(bundle, check_trust=False)
         self._temporary = tempfile.TemporaryDirectory(prefix="edgedefend-deploy-")
         self.folder = Path(self._temporary.name)
@@ -146,12 +140,10 @@ class Workshop:
     def _choose(
         self, extras: str, pins: tuple[str, ...], python: str, machine: str, glibc: tuple[int, int]
     ) -> tuple[Path, ...]:
-        wheelhouse = self.options.wheelhouse
-        if wheelhouse is None:
+        if self.wheelhouse is None:
             return ()
-        return tuple(
-            choose_wheels(self.own_wheel, extras, list(pins), wheelhouse, python=python, machine=machine, glibc=glibc)
-        )
+        board: dict[str, Any] = {"python": python, "machine": machine, "glibc": glibc}
+        return tuple(choose_wheels(self.own_wheel, extras, list(pins), self.wheelhouse, **board))
 
     def _make_kernels(self, target: str) -> dict[str, str]:
         """Return name -> digest of the kernels for a CPU, from this user's cache of them where it has them."""
@@ -189,7 +181,7 @@ class Workshop:
                     return target
         return "host" if facts.machine == platform.machine() else None
 
-    def plan(self, facts: BoardFacts) -> Plan:
+    def plan(self, facts: BoardFacts, target: Target) -> Plan:
         """Decide what one board gets.
 
         Raises
@@ -199,25 +191,24 @@ class Workshop:
         InputError
             If the wheelhouse lacks something, or an option cannot stand in a unit.
         """
-        options = self.options
         device = Device(Path("/nonexistent"))
         device.__dict__["compatible"] = facts.compatible  # a cached property: this is its value
         board = detect(device)
-        unit = render_unit(board, prefix=options.prefix, user=options.user, port=options.port)
+        unit = render_unit(board, prefix=target.prefix, user=target.user, port=target.port)
         python = ".".join(map(str, facts.python_version))
         extras = "[sign]" if self.signed or facts.trusts_keys else ""
-        target = self._kernel_target(board, facts)
+        cpu = self._kernel_target(board, facts)
         numba = _installed("numba")
-        pins = (f"numba=={numba}",) if target is not None and options.wheelhouse is None else ()
+        pins = (f"numba=={numba}",) if cpu is not None and self.wheelhouse is None else ()
         wheels = self._wheels(extras, pins, python, facts.machine, facts.glibc)
         brought = next((wheel.name.split("-")[1] for wheel in wheels if wheel.name.startswith("numba-")), numba)
-        kernels = self._kernels(target) if target is not None and brought == numba else {}
+        kernels = self._kernels(cpu) if cpu is not None and brought == numba else {}
         wheel_digests = {wheel.name: self._add(wheel, self._wheel_digests(wheel)) for wheel in wheels}
         app = self._add(self.own_wheel)
         packages = {
             "python": f"{facts.python} {python}",
             "wheels": wheel_digests,
-            "index": [*_requirements(extras), *pins] if options.wheelhouse is None else None,
+            "index": [*_requirements(extras), *pins] if self.wheelhouse is None else None,
         }
         files = {f"bundle/{name}": digest for name, digest in self._bundle_files.items()}
         files |= {f"kernels/{name}": digest for name, digest in kernels.items()}
@@ -228,9 +219,9 @@ class Workshop:
             "signature": self._bundle_files.get(SIGNATURE, ""),
             "app": app,
             "packages": _sha256(json.dumps(packages, sort_keys=True).encode()),
-            "kernels": target if kernels else "made on the board",
+            "kernels": cpu if kernels else "made on the board",
             "unit": files["edgedefend.service"],
-            "port": options.port,
+            "port": target.port,
         }
         identity = _sha256(json.dumps(content, sort_keys=True).encode())[:12]
         release = {
@@ -239,7 +230,7 @@ class Workshop:
             "name": f"{self.stamp}-{identity}",
             "model": self.bundle.model_name,
             "precision": self.bundle.precision,
-            "user": options.user,
+            "user": target.user,
             "version": edgedefend.__version__,
             "board": board.name,
         }
@@ -248,18 +239,18 @@ class Workshop:
         upload = sum(self._sizes[digest] for digest in missing)
         reused = any(each.get("packages") == content["packages"] for each in facts.releases)
         unpacked = 0 if reused else _UNPACKED * sum(self._sizes[each] for each in wheel_digests.values())
-        if not reused and options.wheelhouse is None:
+        if not reused and self.wheelhouse is None:
             unpacked = _FROM_INDEX
         same = current.get("hash") == identity
         plan = Plan(
             board=board,
             request={
                 "action": "push",
-                "prefix": options.prefix,
+                "prefix": target.prefix,
                 "push": self.push,
-                "window": options.window,
+                "window": self.window,
                 "python": facts.python,
-                "index": options.wheelhouse is None,
+                "index": self.wheelhouse is None,
                 "extras": extras,
                 "pins": list(pins),
                 "wheels": [*wheel_digests, self.own_wheel.name],
@@ -275,7 +266,7 @@ class Workshop:
         )
         if not same and plan.needed_bytes > facts.free:
             raise DeviceError(
-                f"the disk is full: the release needs {plan.needed_bytes >> 20} MB at {options.prefix}, "
+                f"the disk is full: the release needs {plan.needed_bytes >> 20} MB at {target.prefix}, "
                 f"{facts.free >> 20} MB are free"
             )
         return plan

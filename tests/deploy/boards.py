@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,7 +54,7 @@ class TestBoard:
     @property
     def current(self) -> Path | None:
         link = self.prefix / "current"
-        return (self.prefix / os.readlink(link)) if link.is_symlink() else None
+        return (self.prefix / link.readlink()) if link.is_symlink() else None
 
 
 class Yard:
@@ -83,7 +82,8 @@ class Yard:
         """Add a host to the ssh configuration."""
         with self.config.open("a") as file:
             file.write(
-                f"Host {name}\n HostName 127.0.0.1\n Port {port}\n IdentityFile {key or self.key}\n IdentitiesOnly yes\n"
+                f"Host {name}\n HostName 127.0.0.1\n Port {port}\n"
+                f" IdentityFile {key or self.key}\n IdentitiesOnly yes\n"
                 f" UserKnownHostsFile {self.known_hosts}\n GlobalKnownHostsFile /dev/null\n"
             )
 
@@ -124,6 +124,13 @@ class Yard:
         self.boards.append(board)
         return board
 
+    def inventory(self, *boards: TestBoard) -> Path:
+        """Write an inventory file of some boards."""
+        path = self.folder / f"inventory-{'-'.join(board.name for board in boards)}"
+        lines = [f"{each.name}  prefix={each.prefix}  port={each.service_port}  # a board" for each in boards]
+        path.write_text("\n".join(["# boards of the tests", "", *lines, ""]))
+        return path
+
     def stop(self) -> None:
         for board in self.boards:
             stop_service(board.prefix)
@@ -133,7 +140,7 @@ class Yard:
 
 def stop_service(prefix: Path) -> None:
     """Stop the service that a test has left on a board."""
-    from edgedefend.deploying.agent import Process
+    from edgedefend.deploying.onboard.service import Process
 
     Process(prefix).stop()
 
@@ -179,15 +186,3 @@ def write_wheel(distribution: importlib.metadata.Distribution, folder: Path) -> 
             lines.append(f'"{file}",sha256={digest},{len(data)}')
             archive.writestr(str(file), data)
         archive.writestr(f"{info}/RECORD", "\n".join([*lines, f"{info}/RECORD,,", ""]))
-
-
-@pytest.fixture(scope="session")
-def yard(tmp_path_factory) -> Iterator[Yard]:
-    yard = Yard(tmp_path_factory.mktemp("yard"))
-    yield yard
-    yard.stop()
-
-
-@pytest.fixture(scope="session")
-def wheelhouse(tmp_path_factory) -> Path:
-    return make_wheelhouse(tmp_path_factory.mktemp("wheels") / "house")
