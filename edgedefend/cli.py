@@ -31,6 +31,8 @@ COMMANDS = {
     "deploy": ("edgedefend.commands.deploy:deploy", "Put bundles on boards over SSH (desktop).", "deploy"),
     "keygen": ("edgedefend.commands.sign:keygen", "Make a key pair to sign bundles with.", "sign"),
     "sign": ("edgedefend.commands.sign:sign", "Sign a bundle.", "sign"),
+    "board": ("edgedefend.commands.board:board", "See, apply and take back a board's settings.", ""),
+    "doctor": ("edgedefend.commands.doctor:doctor", "What is wrong with this board, and what mends it.", ""),
     "convert": (
         "convert.commands:convert",
         "Learn a table, export a model, write bundles (desktop).",

@@ -10,16 +10,16 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable, Optional, Sequence  # noqa: UP035 - see Runner
 
 from edgedefend import jetson, raspberry_pi
 
 __all__ = ["CPU_NAMES", "Device", "Runner", "run_tool"]
 
-Runner = Callable[[Sequence[str]], "str | None"]
+# Written for Python 3.8: the doctor must run on a JetPack 5 to say that it is too old.
+Runner = Callable[[Sequence[str]], Optional[str]]  # noqa: UP045
 
 # (implementer, part) of /proc/cpuinfo -> name. Source: Arm's Main ID Register values, as in util-linux's lscpu.
 CPU_NAMES = {
@@ -59,6 +59,10 @@ def run_tool(command: Sequence[str]) -> str | None:
         return None
     ended_well = done.returncode == 0 or (command[0] == "timeout" and done.returncode == _TIMED_OUT)
     return done.stdout.decode(errors="replace") if ended_well else None
+
+
+def _pair(implementer: str, part: str) -> tuple[str, str]:
+    return implementer.lower(), part.lower()
 
 
 def _no_tools(command: Sequence[str]) -> str | None:
@@ -151,9 +155,8 @@ class Device:
         """The name of the cores, e.g. "Cortex-A72"; "unknown" where the kernel does not say."""
         names = self._cpuinfo("model name")
         if self.cpu_parts:
-            implementers = self._cpuinfo("CPU implementer")
-            parts = [part.lower() for part in self._cpuinfo("CPU part")]
-            pairs = dict.fromkeys(zip(implementers, parts, strict=False))
+            implementers, parts = self._cpuinfo("CPU implementer"), self._cpuinfo("CPU part")
+            pairs = dict.fromkeys(map(_pair, implementers, parts))
             names = [CPU_NAMES.get(pair, f"ARM part {pair[1]}") for pair in pairs] or names
         return ", ".join(dict.fromkeys(names)) or "unknown"
 
@@ -221,7 +224,7 @@ class Device:
         stats = self._tegrastats()
         now, since_boot, counts, source = self._throttling()
         return {
-            "governor": self._governor(),
+            "governor": self.governor(),
             "requested_mhz": self._requested_mhz(),
             "true_mhz": self._true_mhz(stats),
             "temperature_c": self._temperature(stats),
@@ -238,7 +241,8 @@ class Device:
             return {}
         return jetson.tegrastats(self.run(["timeout", "0.8", "tegrastats", "--interval", "200"]))
 
-    def _governor(self) -> str | None:
+    def governor(self) -> str | None:
+        """Return the clock governor, "a, b" where the cores have different ones, None where there is none."""
         found = [self.read(name) for name in self._glob("/sys/devices/system/cpu/cpu*/cpufreq/scaling_governor")]
         return ", ".join(dict.fromkeys(name for name in found if name)) or None
 
@@ -312,6 +316,12 @@ class Device:
                 channel = re.sub(r"\D", "", name.rpartition("/")[2])
                 if alarm:
                     now.append(f"overcurrent {self.read(f'{folder}/in{channel}_label') or f'rail {channel}'}")
+        for name in self._glob("/sys/class/thermal/cooling_device*/type"):
+            alert = self.read(name) or ""
+            if alert.endswith("-throttle-alert"):
+                sources.append("throttle-alert cooling devices")
+                if self._number(name[: -len("type")] + "cur_state"):
+                    now.append("temperature " + alert[: -len("-throttle-alert")])
         since_boot = [name for name, events in counts.items() if events]
         return now, since_boot, counts, ", ".join(dict.fromkeys(sources)) or None
 

@@ -33,7 +33,7 @@ def test_every_board(name, tmp_path):
     assert (facts["kind"], facts["cpu"], facts["cores"], facts["memory_mb"]) == (kind, cpu, cores, memory_mb)
     assert (snapshot["governor"], snapshot["requested_mhz"], snapshot["true_mhz"]) == (governor, requested, true)
     assert snapshot["temperature_c"] == temperature
-    source = "hwmon oc*_event_cnt, ina3221 crit_alarm" if source == "both" else source
+    source = "hwmon oc*_event_cnt, ina3221 crit_alarm, throttle-alert cooling devices" if source == "both" else source
     assert snapshot["throttle_source"] == source
     assert snapshot["throttled_now"] == []
     assert snapshot["throttled_since_boot"] == (["core temperature"] if name == "x86" else [])
@@ -109,8 +109,9 @@ def test_throttling_of_a_jetson(tmp_path):
     device = board("jetson-orin-nano", tmp_path)
     put(tmp_path, "/sys/class/hwmon/hwmon2/oc3_event_cnt", "17\n")
     put(tmp_path, "/sys/class/hwmon/hwmon1/curr2_crit_alarm", "1\n")
+    put(tmp_path, "/sys/class/thermal/cooling_device2/cur_state", "1\n")
     snapshot = device.snapshot()
-    assert snapshot["throttled_now"] == ["overcurrent VDD_CPU_GPU_CV"]
+    assert snapshot["throttled_now"] == ["overcurrent VDD_CPU_GPU_CV", "temperature gpu"]
     assert snapshot["throttled_since_boot"] == ["overcurrent oc3"]
     assert snapshot["throttle_counts"] == {"overcurrent oc1": 0, "overcurrent oc2": 0, "overcurrent oc3": 17}
 
