@@ -87,6 +87,7 @@ def deploy() -> None:
 @click.option("--user", default="edgedefend", show_default=True, help="That the service runs as, under systemd.")
 @click.option("--wheelhouse", type=click.Path(path_type=Path), help="Folder with wheels, for boards without a network.")
 @click.option("--window", type=click.FloatRange(0, 3600), default=5, show_default=True, help="Seconds it must stay up.")
+@click.option("--doctor/--no-doctor", default=True, help="Ask the board's doctor about the release as well (default).")
 @click.option("--canary", type=click.IntRange(1), help="So many hosts first; the rest only if those stay healthy.")
 @click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
 def push(
@@ -99,6 +100,7 @@ def push(
     user: str,
     wheelhouse: Path | None,
     window: float,
+    doctor: bool,
     canary: int | None,
     dry_run: bool,
 ) -> None:
@@ -111,7 +113,7 @@ def push(
     targets = _targets(hosts, inventory, prefix=prefix, port=port, user=user)
     batches = [targets[:canary], targets[canary:]] if canary else [targets, []]
     failed = 0
-    with Workshop(bundle, wheelhouse=wheelhouse, window=window) as workshop:
+    with Workshop(bundle, wheelhouse=wheelhouse, window=window, doctor=doctor) as workshop:
         for number, batch in enumerate(batches):
             if failed and batch:
                 raise EdgeDefendError(f"{failed} of {len(batches[0])} canaries failed: {len(batch)} hosts left alone")
@@ -231,7 +233,9 @@ def rollback(
     hosts: tuple[str, ...], inventory: Path | None, prefix: str, ssh_config: str | None, window: float
 ) -> None:
     """Go back to the release before, on every HOST."""
-    outcomes = _ask_all({"action": "rollback", "window": window}, _targets(hosts, inventory, prefix=prefix), ssh_config)
+    outcomes = _ask_all(
+        {"action": "rollback", "window": window, "doctor": False}, _targets(hosts, inventory, prefix=prefix), ssh_config
+    )
     for outcome in outcomes:
         if not outcome.error:
             click.echo(f"{outcome.host}: {outcome.result['changed']} to {outcome.result['release']}")

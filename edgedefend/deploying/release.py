@@ -77,11 +77,15 @@ class Workshop:
         Folder with wheels for the boards; without it they ask their own index.
     window : float
         Seconds that the service must stay up.
+    doctor : bool
+        Whether the board's `edgedefend doctor` has a say.
     """
 
-    def __init__(self, bundle: Path, *, wheelhouse: Path | None = None, window: float = 5.0) -> None:
+    def __init__(
+        self, bundle: Path, *, wheelhouse: Path | None = None, window: float = 5.0, doctor: bool = True
+    ) -> None:
         self.wheelhouse = wheelhouse.resolve() if wheelhouse is not None else None
-        self.window = window
+        self.window, self.doctor = window, doctor
         self.bundle = load_bundle(bundle, check_trust=False)
         self._temporary = tempfile.TemporaryDirectory(prefix="edgedefend-deploy-")
         self.folder = Path(self._temporary.name)
@@ -249,6 +253,7 @@ class Workshop:
                 "prefix": target.prefix,
                 "push": self.push,
                 "window": self.window,
+                "doctor": self.doctor,
                 "python": facts.python,
                 "index": self.wheelhouse is None,
                 "extras": extras,

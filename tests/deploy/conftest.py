@@ -51,11 +51,12 @@ def bundles(tmp_path_factory, color_bundles, signing_key) -> Path:
 
 @pytest.fixture(scope="session")
 def deploy(yard, run_cli) -> Deploy:
-    """Run ``edgedefend deploy COMMAND`` with the yard's ssh configuration."""
+    """Run ``edgedefend deploy COMMAND`` with the yard's ssh configuration, and without the doctor unless told so."""
     pytest.importorskip("pyinfra", reason="deploys with pyinfra (extra 'deploy')")
 
-    def run(command: str, *arguments: object, **options):
-        return run_cli("deploy", command, *arguments, "--ssh-config", yard.config, **options)
+    def run(command: str, *arguments: object, doctor: bool = False, **options):
+        fixed = ["--ssh-config", yard.config, *(["--no-doctor"] if command == "push" and not doctor else [])]
+        return run_cli("deploy", command, *fixed, *arguments, **options)
 
     return run
 
@@ -74,6 +75,6 @@ class Pair:
 def pair(yard, deploy, bundles, wheelhouse) -> Pair:
     a, b = yard.start("pi-a"), yard.start("pi-b")
     inventory = yard.inventory(a, b)
-    first = deploy("push", bundles / "int8", "--inventory", inventory, "--wheelhouse", wheelhouse)
+    first = deploy("push", bundles / "int8", "--inventory", inventory, "--wheelhouse", wheelhouse, doctor=True)
     assert first.returncode == 0, first.stdout + first.stderr
     return Pair(a, b, inventory, first)

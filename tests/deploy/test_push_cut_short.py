@@ -59,7 +59,7 @@ def kill_board(board: TestBoard) -> None:
 
 def start_push(board: TestBoard, yard, bundle: Path, wheelhouse: Path) -> subprocess.Popen[str]:
     command = ["push", bundle, board.name, "--prefix", board.prefix, "--port", board.service_port]
-    command += ["--wheelhouse", wheelhouse, "--window", "0.5", "--ssh-config", yard.config]
+    command += ["--wheelhouse", wheelhouse, "--window", "0.5", "--no-doctor", "--ssh-config", yard.config]
     return subprocess.Popen(
         [sys.executable, "-m", "edgedefend.cli", "deploy", *map(str, command)],
         stdout=subprocess.PIPE,

@@ -51,11 +51,11 @@ class Board(Releases):
         self.point("current", release)
         self.service.restart(release, int(facts["port"]), str(facts["user"]))
 
-    def prove(self, release: Path, window: float) -> dict[str, Any]:
+    def prove(self, release: Path, window: float, doctor: bool = False) -> dict[str, Any]:
         """Return what a release that runs has shown; raises FailedError with the first thing that does not work."""
-        return prove(release, self.facts_of(release), self.service, window, self.step)
+        return prove(release, self.facts_of(release), self.service, self.step, window=window, doctor=doctor)
 
-    def try_out(self, release: Path, previous: Path | None, window: float) -> dict[str, Any]:
+    def try_out(self, release: Path, previous: Path | None, window: float, doctor: bool) -> dict[str, Any]:
         """Run `release`; when it does not prove itself, run `previous` again and raise FailedError."""
         older = self.pointed("previous")
         trial = {
@@ -70,7 +70,7 @@ class Board(Releases):
             if previous is not None and previous != release:
                 self.point("previous", previous)
             self.start(release)
-            seen = self.prove(release, window)
+            seen = self.prove(release, window, doctor)
         except FailedError as error:
             tail = self.service.tail(10)
             raise FailedError(f"{error}{self._go_back(previous, older)}", tail) from None
@@ -137,12 +137,12 @@ class Board(Releases):
                 shutil.rmtree(upload, ignore_errors=True)
                 if health_of(self.facts_of(current)) is not None and self.service.active():
                     return {"release": current.name, "changed": "has proven itself", **self.prove(current, 0)}
-                seen = self.try_out(current, self.pointed("previous"), request["window"])
+                seen = self.try_out(current, self.pointed("previous"), request["window"], request["doctor"])
                 return {"release": current.name, "changed": "started again", **seen}
             self.prune(request["blobs"])
             self.take_uploads(upload, request["blobs"])
             release = self.install(request)
-            seen = self.try_out(release, current, request["window"])
+            seen = self.try_out(release, current, request["window"], request["doctor"])
             self.prune()
             return {"release": release.name, "changed": "released", **seen}
 
@@ -154,7 +154,7 @@ class Board(Releases):
             if previous is None or previous == current:
                 raise FailedError("there is no release to go back to")
             self._lower_serial(previous)
-            seen = self.try_out(previous, current, request["window"])
+            seen = self.try_out(previous, current, request["window"], request["doctor"])
             return {"release": previous.name, "changed": f"rolled back from {current.name if current else '?'}", **seen}
 
     def status(self, request: dict[str, Any]) -> dict[str, Any]:
