@@ -8,6 +8,7 @@ import pytest
 HEAVY = (
     *("tensorflow", "keras", "matplotlib", "scipy", "skimage", "foolbox", "pyinfra", "convert", "bench.attacks"),
     *("bench.arm", "capstone", "elftools", "unicorn"),
+    "cryptography",
 )
 
 
@@ -64,6 +65,8 @@ def test_what_looks_at_a_board_needs_no_numpy(module):
         "edgedefend.commands.show",
         "edgedefend.dataset",
         "edgedefend.stream",
+        "edgedefend.server",
+        "edgedefend.commands.serve",
         "bench.commands",
         "bench.accuracy",
         "bench.compare",
