@@ -8,11 +8,12 @@ OLD_VENV := .venv-tflite-runtime
 OLD_READY := $(OLD_VENV)/.ready
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test check format clean help
+.PHONY: demo test check format clean help arm arm-quick
 
 help:
 	@echo "make demo    see real photographs classified by a real model behind the defence"
 	@echo "make test    everything that needs no special hardware"
+	@echo "make arm     the device part on emulated 64-bit ARM boards (docs/arm.md)"
 	@echo "make check   ruff, mypy and the fast tests"
 
 $(READY): pyproject.toml
@@ -42,6 +43,13 @@ test: $(READY) $(OLD_READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	EDGEDEFEND_TFLITE_RUNTIME_VENV=$(OLD_VENV) $(BIN)/pytest -q
+
+# On Debian with user namespaces; elsewhere they say in one line why not. See docs/arm.md.
+arm: $(READY)
+	$(BIN)/python -m tests.arm.prove
+
+arm-quick: $(READY)
+	$(BIN)/python -m tests.arm.prove --quick
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

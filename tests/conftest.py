@@ -14,6 +14,8 @@ from edgedefend.dataset import load_dataset
 from edgedefend.sources import read_image
 
 ROOT = Path(__file__).resolve().parent.parent
+# What a child needs beyond an environment of its own to run on the same emulated CPU as this process (tests/arm).
+EMULATED = {name: value for name, value in os.environ.items() if name == "QEMU_CPU"}
 
 
 @pytest.fixture(scope="session")

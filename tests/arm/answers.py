@@ -28,6 +28,10 @@ def _write(path: Path) -> None:
         images[f"photo{number:02}"] = fit_image(read_image(item.path), 224, 224)
     for name, (height, width) in _SHAPES.items():
         images[name] = rng.integers(0, 256, (height, width, 3), np.uint8)
+    for number in range(6):
+        # Of the size of the tests' colour model, with a strongest colour.
+        images[f"color{number}"] = rng.integers(0, 120, (40, 48, 3), np.uint8)
+        images[f"color{number}"][..., number % 3] += 100
     arrays = {}
     for name, image in images.items():
         grid = sample_grid(*image.shape[:2], rng=rng)
@@ -79,8 +83,8 @@ def _answer(source: Path, out: Path, bundles: list[str]) -> None:
             view = classifier.interpreter.input_view()
             classifier.prepare_into(image, view[0], grid=Grid(given[f"{name}.rows"], given[f"{name}.cols"]))
             del view
-            found[f"output.{bundle.precision}.{name}"] = classifier.interpreter.invoke()[0].copy()
-            found[f"undefended.{bundle.precision}.{name}"] = classifier.run(image, defended=False)
+            found[f"output {bundle.model_name} {bundle.precision}.{name}"] = classifier.interpreter.invoke()[0].copy()
+            found[f"undefended {bundle.model_name} {bundle.precision}.{name}"] = classifier.run(image, defended=False)
     found["labels"] = np.array([item.label for item in photographs])
     np.savez(out, **found)
 
@@ -107,13 +111,13 @@ def compare(ours: Path, theirs: Path) -> dict[str, dict[str, float | int]]:
         a, b = here[key], there[key]
         if a.shape != b.shape or a.dtype != b.dtype:
             raise ValueError(f"{key}: {a.dtype} {a.shape} here, {b.dtype} {b.shape} there")
-        kind = key.rpartition(".")[0] or key
+        kind = key.rpartition(".")[0].replace(".", " ") or key
         row = result.setdefault(kind, {"n": 0, "equal": 0, "differing": 0.0, "largest": 0.0})
         row["n"] += 1
         row["equal"] += int(a.tobytes() == b.tobytes())
         row["differing"] = max(row["differing"], float(np.mean(a != b)))
         row["largest"] = max(row["largest"], float(np.abs(a.astype(np.float64) - b).max()))
-        if kind.startswith(("output.", "undefended.")):
+        if kind.startswith(("output ", "undefended ")):
             row["same_top1"] = row.get("same_top1", 0) + int(a.argmax() == b.argmax())
     return result
 

@@ -11,10 +11,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
-__all__ = ["Unavailable", "download", "sources_for", "unpack"]
+__all__ = ["UnavailableError", "download", "sources_for", "unpack"]
 
 
-class Unavailable(Exception):
+class UnavailableError(Exception):
     """This machine lacks something that emulation needs; the text is one line that says what."""
 
 
@@ -22,7 +22,9 @@ def _host_codename(root: Path) -> str:
     text = (root / "etc/os-release").read_text() if (root / "etc/os-release").is_file() else ""
     facts = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', text, re.MULTILINE))
     if facts.get("ID") != "debian":
-        raise Unavailable(f"packages come from a Debian machine's own apt sources, this is {facts.get('ID', 'unknown')}")
+        raise UnavailableError(
+            f"packages come from a Debian machine's own apt sources, this is {facts.get('ID', 'unknown')}"
+        )
     return facts["VERSION_CODENAME"]
 
 
@@ -52,7 +54,7 @@ def sources_for(suite: str, root: Path = Path("/")) -> str:
 
     Raises
     ------
-    Unavailable
+    UnavailableError
         If this is not a Debian, or its sources name no Debian archive.
     """
     codename = _host_codename(root)
@@ -68,7 +70,7 @@ def sources_for(suite: str, root: Path = Path("/")) -> str:
         if re.fullmatch(rf"{codename}(-updates|-security)?", name) and "main" in components.split():
             lines.append(f"deb {options}{address} {name.replace(codename, suite)} main\n")
     if not lines:
-        raise Unavailable(f"/etc/apt names no source of Debian {codename} to take packages from")
+        raise UnavailableError(f"/etc/apt names no source of Debian {codename} to take packages from")
     return "".join(dict.fromkeys(lines))
 
 
@@ -76,7 +78,7 @@ def download(packages: list[str], suite: str, architecture: str, state: Path) ->
     """Return the .deb files of `packages` and of all they depend on, downloaded into `state` where missing."""
     for tool in ("apt-get", "dpkg-deb", "tar"):
         if shutil.which(tool) is None:
-            raise Unavailable(f"{tool} is not there: packages come from a Debian machine's own apt")
+            raise UnavailableError(f"{tool} is not there: packages come from a Debian machine's own apt")
     state = state.resolve()
     lists, archives = state / "lists", state / "archives"
     for folder in (lists / "partial", archives / "partial"):
@@ -110,7 +112,7 @@ def download(packages: list[str], suite: str, architecture: str, state: Path) ->
         done = subprocess.run(["apt-get", *options, "-qq", *action], capture_output=True, text=True, check=False)
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["no reason given"])[0]
-            raise Unavailable(f"apt cannot get {architecture} packages of Debian {suite}: {reason}")
+            raise UnavailableError(f"apt cannot get {architecture} packages of Debian {suite}: {reason}")
     return sorted(archives.glob("*.deb"))
 
 
@@ -128,4 +130,4 @@ def unpack(files: list[Path], root: Path) -> None:
                 check=True,
             )
         if archive.returncode:
-            raise Unavailable(f"{file.name} cannot be unpacked: remove {file.parent} and try again")
+            raise UnavailableError(f"{file.name} cannot be unpacked: remove {file.parent} and try again")

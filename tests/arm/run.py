@@ -1,6 +1,6 @@
 """Run a command in an arm64 userland under QEMU, as on a board with a given CPU; root is not needed.
 
-    python -m tests.arm.run --userland bookworm --cpu cortex-a72 -- python3 -c 'import platform; print(platform.machine())'
+    python -m tests.arm.run --userland bookworm --cpu cortex-a72 -- edgedefend --version
 
 The command and all its children run in a user and mount namespace of their own: the userland is their file system,
 the checkout is there at its own path, read-only, /tmp is empty, and the kernel hands every arm64 program to QEMU
@@ -18,7 +18,7 @@ import signal
 import sys
 from pathlib import Path
 
-from tests.arm.debian import Unavailable
+from tests.arm.debian import UnavailableError
 from tests.arm.userland import PYTHONS, ROOT, build, in_use, qemu
 
 __all__ = ["BOARDS", "command_line", "why_not"]
@@ -136,7 +136,9 @@ def _run(root: Path, cpu: str, program: Path, command: list[str], writable: list
         except OSError as error:
             hint = ""
             if error.errno in (errno.EPERM, errno.EACCES, errno.ENODEV, errno.ENOSPC, errno.EINVAL):
-                hint = " (user namespaces and a private binfmt_misc are needed: Linux 6.7, not forbidden by a container)"
+                hint = (
+                    " (user namespaces and a private binfmt_misc are needed: Linux 6.7, not forbidden by a container)"
+                )
             print(f"cannot enter the arm64 userland: {error}{hint}", file=sys.stderr, flush=True)
         finally:
             os._exit(125)
@@ -183,7 +185,7 @@ def main() -> int:
         root = build(words.userland)
         with in_use(words.userland):
             return _run(root, words.cpu, qemu(), words.command, words.write, words.env)
-    except Unavailable as error:
+    except UnavailableError as error:
         print(f"cannot enter the arm64 userland: {error}", file=sys.stderr)
         return 125
 

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.arm.debian import Unavailable, download, sources_for, unpack
+from tests.arm.debian import UnavailableError, download, sources_for, unpack
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -34,10 +34,23 @@ ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "arm"
 # Raspberry Pi OS is Debian: bookworm until 2025, trixie since.
 PYTHONS = {"bookworm": "3.11", "trixie": "3.13"}
-PACKAGES = (
-    "base-files base-passwd bash coreutils dash findutils grep libc-bin libgomp1 libstdc++6 procps python3 "
-    "python3-venv sed util-linux"
-).split()
+PACKAGES = [
+    "base-files",
+    "base-passwd",
+    "bash",
+    "coreutils",
+    "dash",
+    "findutils",
+    "grep",
+    "libc-bin",
+    "libgomp1",
+    "libstdc++6",
+    "procps",
+    "python3",
+    "python3-venv",
+    "sed",
+    "util-linux",
+]
 TEST_WHEELS = ["pytest", "hypothesis", "scipy", "pillow"]
 # Only for its photographs: its own dependencies (a deep-learning stack) have no business on a board.
 BARE_WHEELS = ["foolbox"]
@@ -54,7 +67,7 @@ def qemu() -> Path:
     if not program.is_file():
         architecture = {"x86_64": "amd64"}.get(platform.machine())
         if architecture is None:
-            raise Unavailable(f"arm64 is emulated on x86_64 machines, this is {platform.machine()}")
+            raise UnavailableError(f"arm64 is emulated on x86_64 machines, this is {platform.machine()}")
         files = download(["qemu-user-static"], _host_suite(), architecture, BUILD / "apt" / "tools")
         unpack(files, BUILD / "tools")
     return program
@@ -107,7 +120,7 @@ def _install_wheels(suite: str) -> list[str]:
         done = subprocess.run([*pip, *words], capture_output=True, text=True, check=False)
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise Unavailable(f"pip cannot get the aarch64 wheels for Python {python_of(suite)}: {reason}")
+            raise UnavailableError(f"pip cannot get the aarch64 wheels for Python {python_of(suite)}: {reason}")
     return sorted(re.sub(r"[-_.]+", "-", entry.name.split("-")[0]).lower() for entry in site.glob("*.dist-info"))
 
 
@@ -128,7 +141,7 @@ def build(suite: str) -> Path:
 
     Raises
     ------
-    Unavailable
+    UnavailableError
         If this machine has no way to get at the packages.
     """
     root, stamp = BUILD / suite / "root", BUILD / suite / "made-from.json"
@@ -169,5 +182,5 @@ if __name__ == "__main__":
         for wanted in sys.argv[1:] or PYTHONS:
             begin = time.monotonic()
             print(f"{wanted:9} {build(wanted)} ({time.monotonic() - begin:.1f} s)")
-    except Unavailable as error:
+    except UnavailableError as error:
         sys.exit(f"no arm64 userland: {error}")
