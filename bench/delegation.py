@@ -65,7 +65,7 @@ def measure_delegation(
     threads: int = 1,
     tick: Callable[[int], Any] = lambda count: None,
 ) -> dict[str, Any]:
-    """Export a model as TensorFlow makes it and in the forms `convert` makes, and time them in turn.
+    """Export a model as TensorFlow makes it and as `convert` writes it, and time both in turn.
 
     Parameters
     ----------
@@ -93,7 +93,6 @@ def measure_delegation(
     forms = {
         "as TensorFlow converts it": converted,
         "delegable": make_delegable(converted),
-        "delegable, pools moved": export_tflite(model, precision, calibration),
     }
     floor = without_average_pools(converted)
     if floor is not None:

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convert.delegable import make_delegable
-from convert.pool_order import pool_after_projection
 from convert.tf import import_tensorflow, quiet_native
 from edgedefend.bundle import PRECISIONS
 from edgedefend.defense import Defense
@@ -40,8 +39,8 @@ def export_tflite(
     calibration : sequence of uint8 (H, W, 3)
         *Defended* images, for int8 only: the ranges must be those the model will meet behind the defence.
     rewrite : bool
-        Bring the model into the form that runs fastest with the same answers (`pool_after_projection`,
-        `make_delegable`). False leaves it as TensorFlow makes it, to see what that is worth.
+        Bring the model into a form with the same answers that the runtime's delegate takes whole
+        (`make_delegable`). False leaves it as TensorFlow makes it, to see what that is worth.
 
     Returns
     -------
@@ -56,8 +55,7 @@ def export_tflite(
     if precision not in PRECISIONS:
         raise InputError(f"unknown precision {precision!r}: expected one of {', '.join(PRECISIONS)}")
     tf = import_tensorflow()
-    network = pool_after_projection(model.keras_model) if rewrite else model.keras_model
-    converter = tf.lite.TFLiteConverter.from_keras_model(network)
+    converter = tf.lite.TFLiteConverter.from_keras_model(model.keras_model)
     if precision != "fp32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if precision == "fp16":
