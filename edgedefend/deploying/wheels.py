@@ -68,7 +68,7 @@ def platforms(machine: str, glibc: tuple[int, int]) -> list[str]:
 
 
 def choose_wheels(
-    own: Path, extras: str, pins: list[str], wheelhouse: Path, *, python: str, machine: str, glibc: tuple[int, int]
+    own: Path, pins: list[str], wheelhouse: Path, *, python: str, machine: str, glibc: tuple[int, int]
 ) -> list[Path]:
     """Return the files of `wheelhouse` that a board needs besides `own`, as pip resolves them.
 
@@ -76,8 +76,6 @@ def choose_wheels(
     ----------
     own : Path
         The wheel of edgedefend.
-    extras : str
-        "" or e.g. "[sign]".
     pins : list of str
         Further requirements, e.g. "numba==0.61.0".
     python, machine, glibc
