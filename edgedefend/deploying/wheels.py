@@ -96,7 +96,7 @@ def choose_wheels(
     # pip evaluates "python_version < …" for the Python it runs in, not for the board's.
     more = ["tomli>=2"] if python == "3.10" else []
     done = subprocess.run(
-        [*command, f"{own}{extras}", *pins, *more],
+        [*command, str(own), *pins, *more],
         capture_output=True,
         text=True,
         check=False,
