@@ -100,7 +100,8 @@ class Encoding:
             fused = (product + offset[:, None]).astype(np.float32)
             plain = product.astype(np.float32) + offset[:, None]
             same = [(np.clip(np.rint(value), 0, 255) == table).all() for value in (fused, plain)]
-            mode = AFFINE if all(same) else LOOK_UP
+            # `simd.store_bytes` clips 16-bit numbers.
+            mode = AFFINE if all(same) and np.abs(product + offset[:, None]).max() < 32767 else LOOK_UP
         if mode == LOOK_UP:
             table, sign = self.table.view(np.uint8), 0
         return mode, sign, np.tile(scale, 8), np.tile(offset, 8), table

@@ -47,7 +47,7 @@ TARGETS: dict[str, tuple[tuple[str, ...], str]] = {
     "cortex-a76": (("0xd0b",), _BASE),
     "cortex-a78ae": (("0xd42",), _BASE),
 }
-_KERNEL_SOURCES = ("kernels.py", "fused.py", "simd.py", "jit.py")
+_KERNEL_SOURCES = ("kernels.py", "fused.py", "transform.py", "simd.py", "jit.py")
 
 
 @functools.lru_cache(maxsize=1)

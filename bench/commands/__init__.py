@@ -17,6 +17,8 @@ COMMANDS = {
         "",
     ),
     "soak": ("bench.commands.soak:soak", "Latency and temperature over a long time.", ""),
+    "kernel": ("bench.commands.kernel:kernel", "The fused kernel beside what others would run.", "bench"),
+    "draws": ("bench.commands.draws:draws", "Several draws in one batch beside as many single calls.", ""),
     "throughput": ("bench.commands.throughput:throughput", "Frames a second beside the bare model's.", ""),
     "startup": ("bench.commands.startup:startup", "Time and memory of one start, beside the bare interpreter.", ""),
     "memory": ("bench.commands.memory:memory", "Resident memory over many images.", ""),
