@@ -1,7 +1,7 @@
 """Putting a board's settings on a system, and taking them off again to the byte.
 
 `apply` first copies what it will replace and notes in its state file what it is about to write (both below
-/var/lib/edgedefend/board), then writes each file whole. So whatever moment it is cut at, every file is the old or the
+/var/lib/edgedefend-board), then writes each file whole. So whatever moment it is cut at, every file is the old or the
 new one, `apply` goes on from there, and `revert` knows all that has been touched. Applying twice writes nothing.
 """
 
@@ -25,7 +25,8 @@ from edgedefend.system_files import Content, SystemFiles
 
 __all__ = ["Change", "applied", "apply", "diff", "plan", "revert", "settled"]
 
-STATE_FOLDER = "/var/lib/edgedefend/board"
+# Not below /var/lib/edgedefend, which belongs to the service: what root reads back here only root may write.
+STATE_FOLDER = "/var/lib/edgedefend-board"
 _STATE = f"{STATE_FOLDER}/state.json"
 _CONFIG_TXT = ("/boot/firmware/config.txt", "/boot/config.txt")
 _WANTS = "/etc/systemd/system/multi-user.target.wants"
@@ -61,7 +62,8 @@ class _State:
             self.folders, self.pending = list(table["folders"]), list(table["pending"])
         except (ValueError, KeyError, TypeError):
             raise InputError(
-                f"{files.real(_STATE)}: not a state of edgedefend board: expected what apply writes"
+                f"{files.real(_STATE)}: not a state that `edgedefend board apply` has written: take it away, then what "
+                "apply has changed stays as it is"
             ) from None
 
     def before(self, path: str) -> Content | None:
@@ -75,7 +77,7 @@ class _State:
         copy = self._files.read(f"{STATE_FOLDER}/{known['sha256']}")
         if copy is None or hashlib.sha256(copy.data).hexdigest() != known["sha256"]:
             raise DeviceError(
-                f"{path}: the copy of what was there before is lost or damaged: {STATE_FOLDER}/{known['sha256']}"
+                f"{path}: the copy of what was there is lost or damaged: {STATE_FOLDER}/{known['sha256']}"
             )
         return Content(copy.data, None, **facts)
 
@@ -206,7 +208,7 @@ def apply(
     files = SystemFiles(device.root)
     plan(device, board, prefix=prefix, user=user, port=port)  # refuses before anything is written
     made = files.missing_folders(STATE_FOLDER)
-    files.make_folder(STATE_FOLDER)
+    files.make_folder(STATE_FOLDER, mode=0o700)
     with _alone(files):
         state = _State(files)
         state.folders += made
@@ -293,20 +295,24 @@ def revert(device: Device, *, force: bool = False) -> tuple[list[Change], list[s
             _put(files, change)
         for path in state.paths:
             files.clean(path)
+        _remove_folders(files, state)
         if not kept:
             _forget(files, state)
         return changes, kept
 
 
 def _forget(files: SystemFiles, state: _State) -> None:
-    """Remove the folders that we made and that are empty, then our state, then the copies it speaks of."""
-    for folder in sorted(state.folders, key=len, reverse=True):
-        files.remove_folder(folder)
+    """Remove our state, then the copies that it speaks of; whatever moment this is cut at, it can be done again."""
     files.remove(_STATE)
     for entry in files.real(STATE_FOLDER).iterdir():
         entry.unlink()
-    # Parents of the state that we made, deepest first; those of a run cut before it had a state are known by name.
-    for folder in [STATE_FOLDER, STATE_FOLDER.rpartition("/")[0], *sorted(state.folders, key=len, reverse=True)]:
+    files.remove_folder(STATE_FOLDER)
+    _remove_folders(files, state)
+
+
+def _remove_folders(files: SystemFiles, state: _State) -> None:
+    """Remove the folders that we made, as far as nobody uses them."""
+    for folder in sorted(state.folders, key=len, reverse=True):
         files.remove_folder(folder)
 
 

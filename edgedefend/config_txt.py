@@ -36,7 +36,7 @@ def _find(text: bytes, name: str) -> tuple[int, int, int] | None:
         position += len(line) + 1
     if not begins and not ends:
         return None
-    if len(begins) != 1 or len(ends) != 1 or begins[0][0] > ends[0][0]:
+    if len(begins) != 1 or len(ends) != 1 or begins[0][0] >= ends[0][0]:
         number = min([number for *_, number in begins] + [number for *_, number in ends])
         raise InputError(
             f"{name}: line {number}: the marks of edgedefend are damaged, expected one "

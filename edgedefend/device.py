@@ -10,16 +10,16 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable, Optional, Sequence  # noqa: UP035 - see Runner
 
 from edgedefend import jetson, raspberry_pi
 
 __all__ = ["CPU_NAMES", "Device", "Runner", "run_tool"]
 
-Runner = Callable[[Sequence[str]], "str | None"]
+# Written for Python 3.8: the doctor must run on a JetPack 5 to say that it is too old.
+Runner = Callable[[Sequence[str]], Optional[str]]  # noqa: UP045
 
 # (implementer, part) of /proc/cpuinfo -> name. Source: Arm's Main ID Register values, as in util-linux's lscpu.
 CPU_NAMES = {

@@ -128,11 +128,11 @@ class SystemFiles:
         folders = ["/" + "/".join(parts[: count + 1]) for count in range(len(parts))]
         return [folder for folder in folders if not (self.root / folder[1:]).exists()]
 
-    def make_folder(self, name: str) -> None:
+    def make_folder(self, name: str, mode: int = 0o755) -> None:
         """Make a folder and those above it, as far as they are not there."""
         for folder in self.missing_folders(name):
             path = self.root / folder[1:]
-            path.mkdir(mode=0o755)
+            path.mkdir(mode=mode if folder == name else 0o755)
             sync_folder(path.parent)
 
     def remove_folder(self, name: str) -> None:

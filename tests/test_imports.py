@@ -5,7 +5,11 @@ import sys
 
 import pytest
 
-HEAVY = ("tensorflow", "keras", "matplotlib", "scipy", "skimage", "foolbox", "pyinfra", "convert", "bench.attacks")
+HEAVY = (
+    *("tensorflow", "keras", "matplotlib", "scipy", "skimage", "foolbox", "pyinfra", "convert", "bench.attacks"),
+    *("bench.arm", "capstone", "elftools", "unicorn"),
+    "cryptography",
+)
 
 
 def loaded_after(statement: str) -> set[str]:
@@ -32,7 +36,20 @@ def test_the_public_names_are_there():
     assert not hasattr(edgedefend, "nothing")
 
 
-@pytest.mark.parametrize("module", ["edgedefend.device", "edgedefend.board", "edgedefend.cli"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "edgedefend.cli",
+        "edgedefend.device",
+        "edgedefend.board",
+        "edgedefend.board_apply",
+        "edgedefend.board_activate",
+        "edgedefend.commands.board",
+        "edgedefend.commands.doctor",
+        "edgedefend.doctor.hardware",
+        "edgedefend.doctor.software",
+    ],
+)
 def test_what_looks_at_a_board_needs_no_numpy(module):
     """The doctor runs where NumPy, Numba or the interpreter is broken."""
     assert not loaded_after(f"import {module}") & {*HEAVY, "numpy", "numba", "llvmlite", "cv2", "ai_edge_litert"}
@@ -48,6 +65,8 @@ def test_what_looks_at_a_board_needs_no_numpy(module):
         "edgedefend.commands.show",
         "edgedefend.dataset",
         "edgedefend.stream",
+        "edgedefend.server",
+        "edgedefend.commands.serve",
         "bench.commands",
         "bench.accuracy",
         "bench.compare",

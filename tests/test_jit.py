@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgedefend import jit
-from tests.conftest import ROOT
+from tests.conftest import EMULATED, ROOT
 
 DEFEND = (
     "from edgedefend.warmup import cache_statistics, run_every_variant\nrun_every_variant(); print(*cache_statistics())"
@@ -22,7 +22,7 @@ def run(env: dict[str, str], code: str = DEFEND) -> subprocess.CompletedProcess[
         text=True,
         check=False,
         cwd="/",
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **env},
+        env={**EMULATED, "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **env},
     )
 
 

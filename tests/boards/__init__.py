@@ -40,6 +40,17 @@ def device_tree(root: Path, model: str, *compatible: str) -> None:
 ARM_FEATURES = "fp asimd evtstrm crc32 cpuid"
 
 
+def userland(root: Path, python: str = "3.11", *, bits: int = 64, machine: int = 0xB7, libc: str = "2.36-9") -> None:
+    """What tells which wheels fit: a Python (the head of its ELF file), the C library's package, the groups."""
+    elf = b"\x7fELF" + bytes([bits // 32]) + bytes(11) + b"\2\0" + machine.to_bytes(2, "little") + bytes(64)
+    put(root, f"/usr/bin/python{python}", elf)
+    link = root / "usr/bin/python3"
+    link.unlink(missing_ok=True)
+    link.symlink_to(f"python{python}")
+    put(root, "/var/lib/dpkg/status", f"Package: libc6\nStatus: install ok installed\nVersion: {libc}\n\n")
+    put(root, "/etc/group", "root:x:0:\nvideo:x:44:pi\n")
+
+
 def arm_cores(
     root: Path, part: str, cores: int, *, features: str = ARM_FEATURES, memory_mb: int, model: str = ""
 ) -> None:
@@ -49,7 +60,8 @@ def arm_cores(
     )
     text = "".join(core.format(n=n, f=features, p=part) for n in range(cores))
     put(root, "/proc/cpuinfo", text + (f"Revision\t: c03115\nModel\t\t: {model}\n" if model else ""))
-    put(root, "/proc/meminfo", f"MemTotal:       {memory_mb * 1024} kB\nMemFree:          123456 kB\n")
+    put(root, "/proc/meminfo", f"MemTotal:       {memory_mb * 1024} kB\nMemAvailable:   {memory_mb * 700} kB\n")
+    userland(root)
 
 
 def clocks(root: Path, cores: int, khz: int, governor: str) -> None:
@@ -144,6 +156,7 @@ def jetson(root: Path, model: str, board: str, cores: int, memory_mb: int, modes
         put(root, f"/sys/class/thermal/cooling_device{number}/cur_state", "1\n" if cooler == "pwm-fan" else "0\n")
     put(root, "/proc/sys/kernel/osrelease", "5.15.148-tegra\n")
     put(root, "/etc/os-release", 'PRETTY_NAME="Ubuntu 22.04.5 LTS"\nID=ubuntu\n')
+    userland(root, "3.10", libc="2.35-0ubuntu3.8")
     put(
         root,
         "/etc/nv_tegra_release",
@@ -198,7 +211,8 @@ def generic_arm64(root: Path) -> Tools:
 def x86(root: Path) -> Tools:
     core = "processor\t: {n}\nmodel name\t: Intel(R) N100\nflags\t\t: fpu sse4_2 avx avx2 fma\n\n"
     put(root, "/proc/cpuinfo", "".join(core.format(n=n) for n in range(4)))
-    put(root, "/proc/meminfo", "MemTotal:       8021244 kB\n")
+    put(root, "/proc/meminfo", "MemTotal:       8021244 kB\nMemAvailable:   7021244 kB\n")
+    userland(root, "3.12", machine=0x3E)
     put(root, "/proc/sys/kernel/osrelease", "6.8.0-49-generic\n")
     put(root, "/etc/os-release", 'PRETTY_NAME="Ubuntu 24.04.1 LTS"\n')
     put(root, "/sys/class/dmi/id/sys_vendor", "ACME\n")

@@ -1,8 +1,8 @@
 """Kill apply or revert with SIGKILL before every single thing it does to the disk, and look at what is left.
 
 Run as a program of its own (it forks): ``python kill_loop.py FOLDER ACTION``. FOLDER holds the trees ``before`` and
-``after``; each round copies the one that ACTION starts from, kills ACTION in a child at its n-th step, checks that every
-file of the tree is the old or the new one, and that the same action, run again, ends as if nothing had happened.
+``after``; each round copies the one that ACTION starts from, kills ACTION in a child at its n-th step, checks that
+every file of the tree is the old or the new one, and that the same action, run again, ends as if nothing had happened.
 Prints how many rounds there were.
 """
 
@@ -17,7 +17,7 @@ from edgedefend.board import load_board
 from edgedefend.device import Device
 
 STEPS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.symlink", "os.chown", "os.chmod"}
-OURS = "/var/lib/edgedefend/board"
+OURS = "/var/lib/edgedefend-board"
 
 
 def act(action: str, root: Path) -> None:
@@ -28,9 +28,12 @@ def act(action: str, root: Path) -> None:
 
 
 def die_at(step: int, root: Path) -> None:
-    """Let this process kill itself at its step-th action on the disk below `root`; fsync counts as one too."""
+    """Let this process kill itself at its step-th action on the disk below `root`.
+
+    Python tells of opening, renaming and so on by audit events, of writing to an open file by its profiler: a kill
+    before `write` leaves a file that has just been opened, and so emptied if it was not a new one.
+    """
     count = 0
-    fsync = os.fsync
 
     def tick() -> None:
         nonlocal count
@@ -45,12 +48,12 @@ def die_at(step: int, root: Path) -> None:
             return
         tick()
 
-    def counted_fsync(handle: int) -> None:
-        tick()
-        fsync(handle)
+    def profile(frame: object, event: str, function: object) -> None:
+        if event == "c_call" and getattr(function, "__name__", "") in ("write", "flush", "fsync"):
+            tick()
 
-    os.fsync = counted_fsync
     sys.addaudithook(hook)
+    sys.setprofile(profile)
 
 
 def contents(root: Path) -> dict[str, bytes | str]:
@@ -67,8 +70,8 @@ def contents(root: Path) -> dict[str, bytes | str]:
     return found
 
 
-def everything(root: Path) -> list[str]:
-    return sorted(str(path.relative_to(root)) for path in root.rglob("*"))
+def everything(root: Path) -> set[str]:
+    return {str(path.relative_to(root)) for path in root.rglob("*")}
 
 
 def main(folder: Path, action: str) -> int:
@@ -96,12 +99,16 @@ def main(folder: Path, action: str) -> int:
             act("revert" if action == "apply" else "apply", root)
             assert contents(root) == old, f"step {step}: it cannot go back"
             if action == "apply":
-                assert everything(root) == everything(before), f"step {step}: leftovers"
+                assert everything(root) == everything(before), (
+                    f"step {step}: {set(everything(root)) ^ set(everything(before))}"
+                )
         else:
             act(action, root)
             assert contents(root) == new, f"step {step}: it cannot go on"
             if action == "revert":
-                assert everything(root) == everything(before), f"step {step}: leftovers"
+                assert everything(root) == everything(before), (
+                    f"step {step}: {set(everything(root)) ^ set(everything(before))}"
+                )
         if not killed:
             return step - 1
     raise AssertionError("the action never ended")
