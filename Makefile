@@ -51,7 +51,8 @@ test: $(READY) $(OLD_READY)
 
 # What is not installed (a C compiler for ARM, llvm-mca 19) is unpacked under build/arm from Debian's packages.
 arm-report: $(READY)
-	$(BIN)/edgedefend bench arm-report --fetch --markdown bench/results/arm-report.md --json bench/results/arm-report.json
+	$(BIN)/edgedefend bench arm-report --fetch --markdown bench/results/arm-report.md \
+	  --json bench/results/arm-report.json --listing bench/results/arm-report
 
 # On Debian with user namespaces; elsewhere they say in one line why not. See docs/arm.md.
 arm: $(READY)

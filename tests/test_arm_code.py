@@ -1,6 +1,7 @@
 """The kernels as ARM code: NEON in every hot loop, and a counter that can be trusted to see it go away."""
 
 import json
+import re
 import shutil
 import subprocess
 from collections import Counter
@@ -272,7 +273,7 @@ def test_the_command_without_the_tools(run_cli, tmp_path):
     """It reports what Python packages alone can tell, and says what it left out."""
     result = run_cli(
         *("bench", "arm-report", "--cpu", "cortex-a72", "--size", 40, "--no-fetch", "--tools", tmp_path / "none"),
-        *("--json", tmp_path / "r.json", "--markdown", tmp_path / "r.md"),
+        *("--json", tmp_path / "r.json", "--markdown", tmp_path / "r.md", "--listing", tmp_path / "code"),
         env={"PATH": str(tmp_path)},
     )
     assert result.returncode == 0, result.stderr
@@ -285,6 +286,11 @@ def test_the_command_without_the_tools(run_cli, tmp_path):
     assert text == markdown.render(data)
     assert text in result.stdout
     assert "no cycle brackets: install llvm-19" in text
+    code = (tmp_path / "code" / "cortex-a72.s").read_text()
+    assert len(re.findall(r"^// .* of all instructions", code, re.MULTILINE)) == len(
+        {row["header"] for row in data["loops"]}
+    )
+    assert code.count("\tfmla\t") > 10
     assert "image + scratch -> scratch" in text or "image -> scratch" in text
 
 

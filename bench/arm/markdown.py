@@ -57,7 +57,7 @@ def _counts(result: dict[str, Any]) -> list[str]:
 def _loops(result: dict[str, Any], cpu: str) -> list[str]:
     rows, seen = [], set()
     for row in result["loops"]:
-        key = (row["what"], row["instructions"], row["size"] == result["sizes"][-1])
+        key = row["header"]
         if row["cpu"] != cpu or row["size"] != result["sizes"][-1] or key in seen:
             continue  # most loops are the same whatever the tensor holds
         seen.add(key)

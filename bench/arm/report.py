@@ -23,7 +23,7 @@ from edgedefend.dct import quantize
 from edgedefend.grid import remap, sample_grid
 from edgedefend.sources import fit_image
 
-__all__ = ["CPUS", "hot_loops", "is_neon", "measure"]
+__all__ = ["CPUS", "hot_loops", "is_neon", "listing", "measure"]
 
 CPUS = ("cortex-a72", "cortex-a76")
 HOT = 0.01  # a loop is hot if it executes this share of all instructions
@@ -76,7 +76,7 @@ def hot_loops(functions: Sequence[Function], run: Run, touched: dict[int, set[st
 
     `touched` is that of a run with ``watch=True``; it gives the loops their names.
     """
-    found = []
+    found: list[dict[str, Any]] = []
     for function in functions:
         for loop in function.loops:
             instructions = loop.instructions
@@ -89,6 +89,8 @@ def hot_loops(functions: Sequence[Function], run: Run, touched: dict[int, set[st
             counts = loop.count()
             spills = counts["stack, vector load/store"] + counts["stack, scalar load/store"]
             found.append({
+                "function": function.name,
+                "header": loop.header,
                 "what": _what(loop, seen),
                 "share": executed / run.total,
                 "rounds": run.executed[loop.header],
@@ -101,6 +103,29 @@ def hot_loops(functions: Sequence[Function], run: Run, touched: dict[int, set[st
                 "stack load/store": spills,
             })  # fmt: skip
     return sorted(found, key=lambda row: -row["share"])
+
+
+def listing(functions: Sequence[Function], rows: Sequence[dict[str, Any]]) -> str:
+    """Return the code of hot loops, `rows` of `hot_loops`, as text: a comment for each loop, then its blocks."""
+    loops = {(function.name, loop.header): loop for function in functions for loop in function.loops}
+    lines: list[str] = []
+    for row in rows:
+        neon = "NEON" if row["neon"] else "no vectors"
+        lines.append(
+            f"// {row['what']}: {100 * row['share']:.1f} % of all instructions ({row['output']} output, "
+            f"{row['size']}x{row['size']}), {row['rounds']} rounds, {neon}"
+        )
+        blocks = loops[row["function"], row["header"]].blocks
+        inside = {block.address for block in blocks}
+        for block in blocks:
+            lines.append(f".L{block.address:x}:")
+            for instruction in block.instructions:
+                operands = instruction.operands
+                if instruction.target in inside:
+                    operands = operands.replace(f"#{instruction.target:#x}", f".L{instruction.target:x}")
+                lines.append(f"\t{instruction.name}\t{operands}".rstrip())
+        lines.append("")
+    return "\n".join(lines)
 
 
 def _by_class(functions: Sequence[Function], run: Run) -> dict[str, int]:
@@ -172,26 +197,32 @@ def measure(
     -------
     dict
         "ways": one entry a CPU, size and way to defend the image, with instructions, classes and the bracket of
-        cycles; "loops": the fused kernel's hot loops; "ratios": each way over the fused one with uint8 output.
+        cycles; "loops": the fused kernel's hot loops; "ratios": each way over the fused one with uint8 output;
+        "listings": CPU -> the code of the hot loops at the last size.
     """
     ways: list[dict[str, Any]] = []
     loops: list[dict[str, Any]] = []
+    listings: dict[str, str] = {}
     names = [name for name in peers.PEERS if tools.compiler and (tools.libjpeg or name == "plain C")]
     for cpu in cpus:
         with tempfile.TemporaryDirectory() as folder:
             objects = make_kernels(cpu, Path(folder) / "kernels")
         programs = {name: peers.build(name, cpu, tools) for name in names}
+        touched = {kind: _small_run(objects, quant_table, kind, cpu) for kind in ENCODINGS}
         tick(1)
         for size in sizes:
+            listed: dict[int, dict[str, Any]] = {}
             picture = fit_image(image, size, size)
             cells = sample_grid(size, size, rng=np.random.default_rng(seed))
             for kind, encoding in ENCODINGS.items():
                 calls = record_fused(picture, quant_table, cells, encoding)
                 entry, functions, run = _kernels(calls, objects, cpu, tools)
                 ways.append({"cpu": cpu, "size": size, "way": "fused", "output": kind, **entry})
-                names_run = _small_run(objects, quant_table, kind, cpu)
-                for row in hot_loops(functions, run, names_run):
-                    loops.append({"cpu": cpu, "size": size, "output": kind, **row})
+                for hot in hot_loops(functions, run, touched[kind]):
+                    row = {"cpu": cpu, "size": size, "output": kind, **hot}
+                    loops.append(row)
+                    listed.setdefault(row["header"], row)  # most loops are the same whatever the tensor holds
+            listings[cpu] = listing(functions, list(listed.values()))
             entry, _, _ = _kernels(record_plain(picture, quant_table, cells), objects, cpu, tools)
             ways.append({"cpu": cpu, "size": size, "way": "plain", "output": "uint8", **entry})
             native = remap(quantize(picture, quant_table), cells)
@@ -208,6 +239,7 @@ def measure(
         "ways": ways,
         "loops": loops,
         "ratios": _ratios(ways),
+        "listings": listings,
         "missing": tools.missing(),
         "models": cycles.MODELS,
         "compiler_flags": peers.FLAGS,

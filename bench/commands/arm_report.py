@@ -33,6 +33,11 @@ __all__ = ["arm_report"]
     help="Folder with the unpacked tools.",
 )
 @click.option("--fetch/--no-fetch", default=False, help="Unpack missing tools there from Debian's packages (90 MB).")
+@click.option(
+    "--listing",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write the hot loops' code to this folder, a file a core.",
+)
 @click.option("--markdown", type=click.Path(path_type=Path), help="Write the report to this file as well.")
 @json_option
 def arm_report(
@@ -43,6 +48,7 @@ def arm_report(
     seed: int,
     tools: Path,
     fetch: bool,
+    listing: Path | None,
     markdown: Path | None,
     json_path: Path | None,
 ) -> None:
@@ -69,9 +75,15 @@ def arm_report(
             click.echo(f"warning: {error}", err=True)
     with progress("steps", len(cpus) * (1 + len(sizes))) as tick:
         result = report.measure(photograph, quant_table, sizes=sizes, cpus=cpus, tools=box, seed=seed, tick=tick)
+    listings = result.pop("listings")
     text = pages.render(result)
     click.echo(text)
     if markdown is not None:
         write_file(markdown, text.encode())
         click.echo(f"wrote {markdown}")
+    if listing is not None:
+        listing.mkdir(parents=True, exist_ok=True)
+        for cpu, code in listings.items():
+            write_file(listing / f"{cpu}.s", code.encode())
+        click.echo(f"wrote {listing}")
     save(result, json_path)
