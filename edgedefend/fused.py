@@ -32,6 +32,7 @@ _RUN = 5  # pixels that one 16-byte move carries
 # enough ago not to be waited for (a fifth faster than one at a time on x86).
 _GROUP = 2
 _WORK = 192  # numbers a triple of blocks
+_EDGE_PITCH = 64  # bytes from row to row of the copy of an edge block
 
 _NO_BYTES, _NO_FLOATS = np.empty(0, np.uint8), np.empty(0, np.float32)
 
@@ -119,12 +120,23 @@ def _used_blocks(cols, used):
 
 @kernel
 def _copy_edge(source, starts, width, number, edge):
-    """Copy the last block of a strip to `edge`, (8, 24) bytes, repeating the image's last pixel."""
+    """Copy the last block of a strip to `edge`, 8 rows of 24 bytes, repeating the image's last pixel.
+
+    Row y begins at ``_EDGE_PITCH * y + 24``: there is room before it for the pixels of the block before, which come
+    with the row's last 24 bytes, and behind it for what a move of 16 bytes writes beyond the block.
+    """
+    inside = width - 8 * number
     for y in range(8):
-        for x in range(8):
-            pixel = starts[y] + 3 * min(8 * number + x, width - 1)
-            for channel in range(3):
-                edge[24 * y + 3 * x + channel] = source[pixel + channel]
+        begin = _EDGE_PITCH * y + 24
+        if width >= 8:
+            end = starts[y] + 3 * width
+            move16(source, end - 24, edge, begin + 3 * inside - 24, np.uint8(0))
+            move16(source, end - 16, edge, begin + 3 * inside - 16, np.uint8(0))
+        else:
+            for x in range(3 * width):
+                edge[begin + x] = source[starts[y] + x]
+        for x in range(inside, 8):
+            move16(edge, begin + 3 * x - 3, edge, begin + 3 * x, np.uint8(0))
 
 
 @kernel
@@ -149,7 +161,7 @@ def _decode_strip(source, height, width, top, used, tables, work, order, strip):
             else:
                 _copy_edge(source, starts, width, number, edge)
                 for y in range(8):
-                    starts[y] = 24 * y
+                    starts[y] = _EDGE_PITCH * y + 24
                 analyse(read_only(edge), starts, 0, analysed, _WORK * k)
         for k in range(count):
             quantize(analysed, _WORK * k, reciprocal, step, done, _WORK * k + first, next_channel, next_pixel)
@@ -187,22 +199,27 @@ def _encode_bytes(line, count, mode, scale, offset, table):
                 line[x + channel] = table[channel, line[x + channel]]
 
 
+@kernel(forceinline=True)
+def _write_group(line, x, scale, offset, out, at):
+    """Write the 24 levels from ``line[x]`` on as floats to ``out[at]``."""
+    for k in range(0, 24, 8):
+        store(out, at + k, fma(to_float(load_bytes(line, x + k)), load(scale, k), load(offset, k)))
+
+
 @kernel
 def _write_floats(line, count, scale, offset, spare, out, at):
-    """Write a row of levels as ``level * scale + offset``; both repeat every 24 numbers.
+    """Write a row of levels as ``level * scale + offset``; both repeat every pixel, and here every 24 numbers.
 
-    The last, partial group goes through `spare`: a level has the same value wherever it stands.
+    The last group overlaps the one before it, with the same values. A row shorter than a group goes through `spare`.
     """
-    for x in range(0, count, 24):
-        whole = x + 24 <= count
-        for k in range(0, 24, 8):
-            vector = fma(to_float(load_bytes(line, x + k)), load(scale, k), load(offset, k))
-            if whole:
-                store(out, at + x + k, vector)
-            else:
-                store(spare, k, vector)
-    for x in range(count - count % 24, count):
-        out[at + x] = spare[x % 24]
+    if count < 24:
+        _write_group(line, 0, scale, offset, spare, 0)
+        for x in range(count):
+            out[at + x] = spare[x]
+        return
+    for x in range(0, count - 24, 24):
+        _write_group(line, x, scale, offset, out, at + x)
+    _write_group(line, count - 24, scale, offset, out, at + count - 24)
 
 
 @kernel
@@ -275,7 +292,7 @@ def defend_into(
         np.empty(_GROUP * _WORK, np.float32),
         np.empty(_GROUP * _WORK, np.float32),
         np.empty(8, np.int64),
-        np.empty(_WORK, np.uint8),
+        np.empty(8 * _EDGE_PITCH, np.uint8),
     )
     spare = np.empty(24, np.float32)
     used = np.empty(blocks, np.int32)
