@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from edgedefend.grid import Grid
 from edgedefend.interpreter import Interpreter, available_threads
 from edgedefend.sources import fit_image
 
-__all__ = ["Answer", "Classifier", "Prediction", "Verification", "softmax", "verify_bundle"]
+__all__ = ["Answer", "Classifier", "Prediction", "Verification", "prediction_record", "softmax", "verify_bundle"]
 
 MAX_DRAWS = 256
 # Quantisation has ties (a flat block and a table of 25 give pixels of exactly 12.5): float32 sums in another
@@ -227,6 +228,22 @@ class Classifier:
             float(np.mean(each.argmax(axis=1) == best)),
             stage_ms,
         )
+
+
+def prediction_record(prediction: Prediction, image: str, bundle: Bundle) -> dict[str, Any]:
+    """Return a prediction as JSON types: what ``classify --json`` prints and the HTTP service answers."""
+    return {
+        "image": image,
+        "label": prediction.top[0].label,
+        "score": round(prediction.top[0].score, 6),
+        "top": [
+            {"index": answer.index, "label": answer.label, "score": round(answer.score, 6)} for answer in prediction.top
+        ],
+        "draws": prediction.draws,
+        "agreement": round(prediction.agreement, 4),
+        "stage_ms": {stage: round(value, 3) for stage, value in prediction.stage_ms.items()},
+        "bundle": bundle.sha256,
+    }
 
 
 @dataclass(frozen=True)
