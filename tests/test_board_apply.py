@@ -355,7 +355,7 @@ def test_killed_at_every_step_leaves_old_or_new(action, fat, tmp_path):
     put(device.root, "/etc/sysctl.d/90-edgedefend.conf", b"vm.swappiness = 1\n")
     if fat:
         make_fat(device.root)
-    shutil.copytree(tmp_path / "before", tmp_path / "after")
+    shutil.copytree(tmp_path / "before", tmp_path / "after", symlinks=True)
     board_apply.apply(Device(tmp_path / "after"), load_board("pi-4"))
     result = subprocess.run(
         [sys.executable, str(ROOT / "tests/boards/kill_loop.py"), str(tmp_path), action],
@@ -408,6 +408,32 @@ def test_every_write_that_fails_leaves_old_or_new(fat, code, tmp_path, monkeypat
         assert picture(device.root) == before
         shutil.rmtree(device.root)
     assert rounds >= 8
+
+
+def test_each_rename_stands_between_its_two_flushes(system, monkeypatch):
+    """The new content must be on the disk before the rename is, and the rename before anything that follows from it."""
+    events: list[tuple[str, str]] = []
+    fsync, replace = os.fsync, os.replace
+
+    def noted_fsync(handle):
+        events.append(("fsync", str(Path(f"/proc/self/fd/{handle}").readlink())))
+        fsync(handle)
+
+    def noted_replace(source, target):
+        events.append(("rename", str(source)))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(os, "replace", noted_replace)
+    board_apply.apply(system, load_board("pi-4"))
+    renames = [index for index, (kind, _) in enumerate(events) if kind == "rename"]
+    files = [index for index in renames if not Path(events[index][1]).name.startswith(".edgedefend.service")]
+    assert len(renames) >= 8
+    for index in renames:
+        source = events[index][1]
+        assert events[index + 1] == ("fsync", str(Path(source).parent))
+        if index in files:
+            assert events[index - 1] == ("fsync", source)
 
 
 def test_on_fat_the_old_content_stays_beside_until_revert(system):
@@ -589,7 +615,10 @@ def test_commands(run_cli, system):
     assert "changed   /boot/firmware/config.txt" in applied.stdout
     assert "no command was run" in applied.stdout
     again = run_cli("board", "apply", "--root", root)
-    assert again.stdout == "nothing to change: this system is as pi-4 says\n"
+    assert again.stdout.splitlines() == [
+        "nothing to change: this system is as pi-4 says",
+        "not installed: sudo apt-get install python3-venv rpicam-apps-lite v4l-utils",
+    ]
     reverted = run_cli("board", "revert", "--root", root)
     assert "restored  /boot/firmware/config.txt" in reverted.stdout
     assert reverted.returncode == 0

@@ -158,6 +158,8 @@ def test_governor_and_settings(tmp_path):
     worst = found(device)
     assert worst["governor"].what == "ondemand, the settings of pi-4 have performance"
     assert worst["settings"].mend == "edgedefend board diff, then: sudo edgedefend board apply"
+    board_apply.apply(device, load_board("pi-4"), port=9000)
+    assert found(Device(tmp_path, device.run))["settings"].level == "ok"  # a unit with another port is not a fault
     other = board("generic-arm64", tmp_path / "other")
     put(other.root, "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "powersave")
     assert "tee" in found(other)["governor"].mend

@@ -286,7 +286,9 @@ def settings(patient: Patient) -> list[Finding]:
     from edgedefend.board_apply import plan
 
     name = patient.settings.name
-    changes = [change.path for change in plan(patient.device, patient.settings)]
+    # The service's own unit may be another's: `deploy` installs it with the port and folder it was told.
+    paths = [change.path for change in plan(patient.device, patient.settings)]
+    changes = [path for path in paths if not path.endswith("/edgedefend.service")]
     if changes:
         why = "governor, watchdog, memory limits and kernel settings are the system's own"
         what = f"the settings of {name} are not applied, or not all ({len(changes)} files differ)"

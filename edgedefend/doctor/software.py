@@ -80,9 +80,12 @@ def c_library(patient: Patient) -> list[Finding]:
 
 
 def _hopeless(patient: Patient) -> list[str]:
-    """Return why nothing can be installed here, if so: then what is missing is not the thing to mend."""
-    found = [check(patient)[0] for check in (python, architecture, c_library)]
-    return [finding.what for finding in found if finding.level == "bad"]
+    """Return the checks by which nothing can be installed here: then what is missing is not the thing to mend."""
+    return [check.__name__.replace("_", " ") for check in (python, architecture, c_library) if _is_bad(check(patient))]
+
+
+def _is_bad(findings: list[Finding]) -> bool:
+    return any(finding.level == "bad" for finding in findings)
 
 
 def wheels(patient: Patient) -> list[Finding]:
@@ -92,7 +95,7 @@ def wheels(patient: Patient) -> list[Finding]:
     reasons = _hopeless(patient)
     if reasons:
         why = "pip would try to compile them, for hours, and fail"
-        return [bad(f"none for {target}", why, f"first mend what is named above: {reasons[0]}")]
+        return [bad(f"none for {target}", why, f"first what is said of {' and '.join(reasons)} above")]
     return [ok(f"NumPy, Numba, OpenCV and ai-edge-litert have some for {target}")]
 
 
@@ -135,6 +138,8 @@ def imports(patient: Patient) -> list[Finding]:
     """Load and use each library in a child of its own."""
     if not patient.environment.live:
         return [ok("not tried: this is not the running system")]
+    if _hopeless(patient):
+        return []
     outcomes = {name: try_code(code) for name, (code, _) in _IMPORTS.items()}
     missing = [name for name, outcome in outcomes.items() if outcome.missing]
     findings = [
@@ -142,13 +147,11 @@ def imports(patient: Patient) -> list[Finding]:
         for name, outcome in outcomes.items()
         if outcome.signal or outcome.error
     ]
-    if missing and not _hopeless(patient):
+    if missing:
         packages = " ".join(_IMPORTS[name][1] for name in missing)
         mend = f"{patient.environment.executable} -m pip install {packages}"
         findings.insert(0, bad(f"not installed: {', '.join(missing)}", "edgedefend needs them", mend))
-    if findings or missing:
-        return findings
-    return [ok(f"{', '.join(_IMPORTS)} can be loaded and used")]
+    return findings or [ok(f"{', '.join(_IMPORTS)} can be loaded and used")]
 
 
 def _import_finding(patient: Patient, name: str, package: str, outcome: Outcome) -> Finding:
@@ -201,9 +204,9 @@ def kernels(patient: Patient) -> list[Finding]:
     environment = {}
     if not os.environ.get("EDGEDEFEND_KERNELS") and (beside / "target.json").is_file():
         environment["EDGEDEFEND_KERNELS"] = str(beside)  # as the unit of a release has it
-    outcome = try_code(_KERNELS, environment=environment)
-    if outcome.value is None and _hopeless(patient):
+    if _hopeless(patient):
         return []
+    outcome = try_code(_KERNELS, environment=environment)
     if outcome.value is None:
         why = "the defence is made of them"
         died = f"running them dies of {outcome.died_of}" if outcome.signal else ""
