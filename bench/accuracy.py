@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.conditions import bundle_facts, conditions, interpreter_facts
+from bench.conditions import Watch, bundle_facts, interpreter_facts
 from edgedefend.bundle import Bundle
 from edgedefend.classifier import Classifier
 from edgedefend.dataset import Dataset
@@ -54,6 +54,7 @@ def measure_accuracy(
     """
     if bundle.weights == "random":
         raise UsageError(f"{bundle.path}: its weights are random, so it has no accuracy: measure latency instead")
+    watch = Watch(timed=False)
     rng = None if seed is None else np.random.default_rng(seed)
     classifier = Classifier(bundle, threads=threads, backend=backend, rng=rng)
     names = ("undefended", "1 draw", f"{draws} draws")
@@ -78,5 +79,5 @@ def measure_accuracy(
         "data": {"name": data.name, "n": len(data)},
         "bundle": bundle_facts(bundle),
         "interpreter": interpreter_facts(classifier.interpreter),
-        "conditions": conditions(),
+        "conditions": watch.finish(),
     }

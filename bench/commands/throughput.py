@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from bench.commands.options import json_option, progress, save
+from bench.commands.options import echo_verdict, json_option, progress, save
 
 __all__ = ["throughput"]
 
@@ -35,4 +35,5 @@ def throughput(bundle: str, data: str, frames: int, rounds: int, threads: int, j
         f"defence, {result['bare_fps']:.1f} bare; ratio {result['ratio']:.3f} "
         f"({ratios[0]:.3f} to {ratios[-1]:.3f} in {rounds} rounds of {frames})"
     )
+    echo_verdict(result["conditions"])
     save(result, json_path)
