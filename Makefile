@@ -8,10 +8,11 @@ OLD_VENV := .venv-tflite-runtime
 OLD_READY := $(OLD_VENV)/.ready
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test check format clean help arm arm-quick
+.PHONY: demo bench test check format clean help arm arm-quick
 
 help:
 	@echo "make demo    see real photographs classified by a real model behind the defence"
+	@echo "make bench   every measurement, quickly, and a report of them in build/bench/report"
 	@echo "make test    everything that needs no special hardware"
 	@echo "make arm     the device part on emulated 64-bit ARM boards (docs/arm.md)"
 	@echo "make check   ruff, mypy and the fast tests"
@@ -32,6 +33,9 @@ $(OLD_READY): pyproject.toml | $(READY)
 
 demo: $(READY)
 	@sh bench/demo.sh $(BIN)
+
+bench: $(READY)
+	@sh bench/quick.sh $(BIN)
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -8,7 +8,7 @@ text that comes in is escaped here.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
@@ -76,11 +76,19 @@ def _legend(entries: Sequence[tuple[str, str]], y: float, x: float = 0.0) -> tup
     return parts, y + 20
 
 
-def stacked_bars(rows: Sequence[tuple[str, Sequence[tuple[str, float]]]], unit: str, title: str) -> str:
-    """Draw one horizontal bar a row, made of its (name, value) parts; equal names have equal colours."""
+def stacked_bars(
+    rows: Sequence[tuple[str, Sequence[tuple[str, float]]]],
+    unit: str,
+    title: str,
+    fixed: Mapping[str, str] | None = None,
+) -> str:
+    """Draw one horizontal bar a row, made of its (name, value) parts; equal names have equal colours.
+
+    `fixed` gives some names a colour, so that they have it in every plot; the others get what is next.
+    """
     names = list(dict.fromkeys(name for _, parts in rows for name, _ in parts))
-    colors = {name: COLORS[number % len(COLORS)] for number, name in enumerate(names)}
-    left, bar = 8 + 7.2 * max(len(label) for label, _ in rows), 34
+    colors = {name: COLORS[number % len(COLORS)] for number, name in enumerate(names)} | dict(fixed or {})
+    left, bar = 16 + 7.8 * max(len(label) for label, _ in rows), 34
     totals = [sum(max(0.0, value) for _, value in parts) for _, parts in rows]
     longest = max(*totals, 1e-12)
     scale = (WIDTH - left - 110) / longest

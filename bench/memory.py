@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from bench.conditions import Watch, bundle_facts, interpreter_facts
 from edgedefend.bundle import Bundle
@@ -24,7 +25,7 @@ def _resident_mb() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def slope(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
+def slope(x: ArrayLike, y: ArrayLike) -> tuple[float, float]:
     """Return the slope of the least-squares line through the points, and its standard error."""
     xs, ys = np.asarray(x, np.float64), np.asarray(y, np.float64)
     centered = xs - xs.mean()
@@ -54,24 +55,25 @@ def measure_memory_growth(
     rng = np.random.default_rng(0)
     pool = [rng.integers(0, 256, (int(h), int(w), 3), np.uint8) for h, w in rng.integers(100, 500, (50, 2))]
     every = max(1, images // _SAMPLES)
-    counts, samples = [], []
+    # Room for all samples beforehand: memory that this measurement takes itself must not look like growth.
+    counts = np.arange(every, images + 1, every)
+    samples = np.full(len(counts), np.nan)
     for number in range(images):
         classifier.classify(pool[number % len(pool)], draws=3 if number % 100 == 0 else 1)
         if number % every == every - 1:
-            counts.append(number + 1)
-            samples.append(_resident_mb())
+            samples[number // every] = _resident_mb()
             tick(every)
     half = len(samples) // 2
-    steepness, error = slope([count / 1000 for count in counts[half:]], [1000 * value for value in samples[half:]])
+    steepness, error = slope(counts[half:] / 1000, 1000 * samples[half:])
     return {
         "kind": "memory-growth",
         "slope_kb_per_1000": steepness,
         "slope_error": error,
-        "grown_kb": 1000 * (samples[-1] - samples[half]),
-        "start_mb": samples[0],
-        "end_mb": samples[-1],
+        "grown_kb": float(1000 * (samples[-1] - samples[half])),
+        "start_mb": float(samples[0]),
+        "end_mb": float(samples[-1]),
         "images": images,
-        "samples_mb": [round(value, 3) for value in samples],
+        "samples_mb": [round(float(value), 3) for value in samples],
         "bundle": bundle_facts(bundle),
         "interpreter": interpreter_facts(classifier.interpreter),
         "conditions": watch.finish(),

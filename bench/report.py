@@ -32,7 +32,11 @@ h2{font-size:19px;line-height:1.3;margin:0}
 p{margin:8px 0}
 .soft,figcaption{color:var(--soft)}
 nav{margin:18px 0 0}
-nav table a{color:inherit}
+nav td{text-align:left;font-size:13.5px;color:var(--soft)}
+nav td b{color:var(--ink)}
+nav td:first-child{font-size:15px}
+nav td:last-child{text-align:right;padding-right:0}
+nav a{color:var(--ink)}
 section{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:22px 24px;margin-top:22px}
 .head{display:flex;gap:12px;align-items:baseline;justify-content:space-between;flex-wrap:wrap}
 .badge{font-size:12px;font-weight:600;letter-spacing:.04em;padding:2px 9px;border-radius:20px;white-space:nowrap}
@@ -95,7 +99,10 @@ def _section_html(section: Section, number: int) -> str:
         parts.append(f'<p class="soft">Not known on this machine: {escape(", ".join(section.unknown))}.</p>')
     if section.facts:
         facts = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in section.facts)
-        parts.append(f"<details open><summary>Conditions</summary><dl>{facts}</dl></details>")
+        known = dict(section.facts)
+        named = [known[name] for name in ("Board", "CPU", "Governor", "Runtime") if name in known]
+        named += [f"{known['Threads']} thread{'' if known['Threads'] == '1' else 's'}"] if "Threads" in known else []
+        parts.append(f"<details><summary>Conditions: {escape(' · '.join(named))}</summary><dl>{facts}</dl></details>")
     parts.append("</section>")
     return "".join(parts)
 
@@ -104,7 +111,7 @@ def html_page(sections: Sequence[Section], title: str) -> str:
     """Return the whole page: one document, no script, no resource from outside."""
     rows = "".join(
         f'<tr><td><a href="#r{number}">{escape(section.title)}</a></td>'
-        f"<td>{escape('; '.join(f'{name} {value}' for name, value in section.headlines[:2]))}</td>"
+        f"<td>{'<br>'.join(f'<b>{escape(value)}</b> {escape(name)}' for name, value in section.headlines[:2])}</td>"
         f"<td>{_badge(section)}</td></tr>"
         for number, section in enumerate(sections)
     )

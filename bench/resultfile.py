@@ -76,7 +76,7 @@ def at(result: Any, *keys: str | int) -> Any:
 
 
 def number_at(result: Any, *keys: str | int) -> float | None:
-    """Return the finite number at that place, None where there is none."""
+    """Return the number at that place, None where there is none that a measurement could have given."""
     value = at(result, *keys)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
@@ -84,7 +84,9 @@ def number_at(result: Any, *keys: str | int) -> float | None:
         number = float(value)
     except OverflowError:
         return None
-    return number if math.isfinite(number) else None
+    if not math.isfinite(number) or abs(number) > 1e15:
+        return None
+    return number if abs(number) > 1e-12 else 0.0
 
 
 def text_at(result: Any, *keys: str | int) -> str:

@@ -16,6 +16,15 @@ from bench.resultfile import at, label_of, number_at, numbers, text_at, texts_at
 __all__ = ["Plot", "Section", "Table", "section_of"]
 
 _STAGES = ("capture_ms", "decode_ms", "resize_ms", "prepare_ms", "defend_ms", "invoke_ms")
+# The defence stands out in every plot, the model is always the same blue.
+_STAGE_COLORS = {
+    "defend": charts.COLORS[1],
+    "invoke": charts.COLORS[0],
+    "copy": "var(--soft,#64707d)",
+    "decode": charts.COLORS[5],
+    "capture": charts.COLORS[3],
+    "resize": charts.COLORS[2],
+}
 _PARTS = ("p50", "p90", "p95", "p99")
 # Longest list that a plot takes from a file: ours have some hundreds of points.
 _MOST_POINTS = 5000
@@ -91,7 +100,7 @@ def _stage_bars(result: dict[str, Any]) -> Plot | None:
         return None
     return Plot(
         "stages",
-        charts.stacked_bars(rows, "ms", "Median time of each stage"),
+        charts.stacked_bars(rows, "ms", "Median time of each stage", _STAGE_COLORS),
         "Median time of each stage of a query. The undefended side copies a ready tensor: no program does less.",
     )
 
@@ -126,7 +135,7 @@ def _latency(result: dict[str, Any], section: Section) -> None:
     if share is not None:
         section.headlines.append(("defence over model", _show(100 * share, "%", 1)))
     section.headlines.append(
-        ("queries", f"{_show(number_at(result, 'queries'), '', 0)} in {_show(number_at(result, 'seconds'), 's', 1)}")
+        (f"queries in {_show(number_at(result, 'seconds'), 's', 1)}", _show(number_at(result, "queries"), "", 0))
     )
     if low is not None and high is not None:
         section.notes.append(
@@ -134,8 +143,10 @@ def _latency(result: dict[str, Any], section: Section) -> None:
             "with 95 % confidence; it holds on a machine where the milliseconds do not."
         )
     missing = at(result, "missing")
-    for part in missing if isinstance(missing, dict) else {}:
-        section.notes.append(f"No {text_at([part], 0)}: it takes {text_at(missing, part)} queries.")
+    parts = list(missing)[: len(_PARTS)] if isinstance(missing, dict) else []
+    if parts:
+        needs = ", ".join(f"{text_at([part], 0)} ({text_at(missing, part)})" for part in parts)
+        section.notes.append(f"Too few queries for: {needs}.")
     section.plots.extend(plot for plot in (_stage_bars(result),) if plot)
     series = [steps for side in ("defended", "undefended") if (steps := _steps(result, side))]
     if series:
@@ -157,6 +168,17 @@ def _latency(result: dict[str, Any], section: Section) -> None:
         section.tables.append(table)
 
 
+def _merged(spans: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Join spans that touch, so that no seam shows between them."""
+    joined: list[tuple[float, float]] = []
+    for begin, end in sorted(spans):
+        if joined and begin <= joined[-1][1] + 1e-6 + 0.1 * (end - begin):
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((begin, end))
+    return joined
+
+
 def _soak(result: dict[str, Any], section: Section) -> None:
     points = at(result, "points")
     points = points[:_MOST_POINTS] if isinstance(points, list) else []
@@ -174,7 +196,8 @@ def _soak(result: dict[str, Any], section: Section) -> None:
         return any(number_at(points, index, key) is not None for index, _ in times)
 
     half = (number_at(result, "every_s") or 5.0) / 120
-    shaded = [(time / 60 - half, time / 60 + half) for index, time in times if texts_at(points, index, "throttled_now")]
+    throttled = [time / 60 for index, time in times if texts_at(points, index, "throttled_now")]
+    shaded = _merged([(minute - 2 * half, minute) for minute in throttled])
     latency = [
         curve("defended p90", 1, "defended", "p90", dashed=True),
         curve("defended p50", 0, "defended", "p50"),
@@ -207,7 +230,7 @@ def _soak(result: dict[str, Any], section: Section) -> None:
 def _accuracy(result: dict[str, Any], section: Section) -> None:
     rows = at(result, "rows")
     table = []
-    for name in rows if isinstance(rows, dict) else {}:
+    for name in list(rows)[:50] if isinstance(rows, dict) else []:
         cells = [text_at([name], 0)]
         for top in ("top1", "top5"):
             values = [number_at(rows, name, top, key) for key in ("value", "low", "high", "n")]
@@ -220,13 +243,16 @@ def _accuracy(result: dict[str, Any], section: Section) -> None:
 def _startup(result: dict[str, Any], section: Section) -> None:
     for key, label, unit, digits in (
         ("extra_s", "classify over the bare script", "s", 3),
+        ("extra_cpu_s", "the same in CPU time", "s", 3),
         ("import_s", "import edgedefend", "s", 3),
+        ("import_defense_s", "import Defense", "s", 3),
         ("extra_mb", "peak memory over the bare script", "MB", 0),
     ):
         section.headlines.append((label, _show(number_at(result, key), unit, digits)))
     rows = at(result, "rows")
     names = [name for name in rows if number_at(rows, name, "wall_s") is not None] if isinstance(rows, dict) else []
-    bars = [(text_at([name], 0), [("wall time", number_at(rows, name, "wall_s") or 0.0)]) for name in names[:20]]
+    names = names[:20]
+    bars = [(text_at([name], 0), [("wall time", number_at(rows, name, "wall_s") or 0.0)]) for name in names]
     if bars:
         section.plots.append(
             Plot(
@@ -237,10 +263,15 @@ def _startup(result: dict[str, Any], section: Section) -> None:
         )
     section.tables.append(
         Table(
-            ["process", "wall s", "peak MB"],
+            ["process", "wall s", "CPU s", "peak MB"],
             [
-                [text_at([n], 0), _show(number_at(rows, n, "wall_s")), _show(number_at(rows, n, "peak_mb"), "", 0)]
-                for n in names
+                [
+                    text_at([name], 0),
+                    _show(number_at(rows, name, "wall_s")),
+                    _show(number_at(rows, name, "cpu_s")),
+                    _show(number_at(rows, name, "peak_mb"), "", 0),
+                ]
+                for name in names
             ],
         )
     )
@@ -274,11 +305,23 @@ def _anything(result: dict[str, Any], section: Section) -> None:
         section.tables.append(Table(["figure", "value"], rows[:200]))
 
 
+def _throughput(result: dict[str, Any], section: Section) -> None:
+    section.headlines.append(("of the bare model's rate", f"{_show(number_at(result, 'ratio'))} x"))
+    section.headlines.append(("behind the defence", _show(number_at(result, "pipeline_fps"), "images/s", 1)))
+    section.headlines.append(("bare, by the runtime's own tool", _show(number_at(result, "bare_fps"), "images/s", 1)))
+    ratios = at(result, "ratios")
+    count = min(len(ratios), 1000) if isinstance(ratios, list) else 0
+    known = [value for index in range(count) if (value := number_at(ratios, index)) is not None]
+    if known:
+        section.notes.append(f"{len(known)} rounds in turn, ratios from {min(known):.3f} to {max(known):.3f}.")
+
+
 _KINDS: dict[str, Callable[[dict[str, Any], Section], None]] = {
     "latency": _latency,
     "soak": _soak,
     "accuracy": _accuracy,
     "startup": _startup,
+    "throughput": _throughput,
     "memory-growth": _memory,
 }
 

@@ -82,9 +82,11 @@ def measure_startup(
     -------
     dict
         ``rows``: medians of wall and CPU time in s and of peak memory in MiB of "classify", "bare", "import
-        edgedefend", "import numpy" (of which the former consists mostly) and "python alone"; the differences
-        ``extra_s``, ``extra_cpu_s`` and ``extra_mb`` of classify to bare, and ``import_s`` and ``import_cpu_s`` of
-        importing edgedefend to Python alone: medians of the differences in each round, which other load changes least.
+        edgedefend" (which imports nothing), "import Defense" (``from edgedefend import Defense``, which is NumPy
+        mostly), "import numpy" and "python alone"; the differences ``extra_s``, ``extra_cpu_s`` and ``extra_mb`` of
+        classify to bare, and ``import_s`` and ``import_cpu_s`` of ``import edgedefend``, ``import_defense_s`` and
+        ``import_defense_cpu_s`` to Python alone: medians of the differences in each round. CPU time is what other
+        load changes least.
 
     Raises
     ------
@@ -101,6 +103,7 @@ def measure_startup(
         "classify": classify,
         "bare": [python, "-c", BARE_SCRIPT, folder, str(image), str(threads)],
         "import edgedefend": [python, "-c", "import edgedefend"],
+        "import Defense": [python, "-c", "from edgedefend import Defense"],
         "import numpy": [python, "-c", "import numpy"],
         "python alone": [python, "-c", ""],
     }
@@ -132,6 +135,8 @@ def measure_startup(
         "extra_mb": extra("classify", "bare", "peak_mb"),
         "import_s": extra("import edgedefend", "python alone", "wall_s"),
         "import_cpu_s": extra("import edgedefend", "python alone", "cpu_s"),
+        "import_defense_s": extra("import Defense", "python alone", "wall_s"),
+        "import_defense_cpu_s": extra("import Defense", "python alone", "cpu_s"),
         "runs": runs,
         "threads": threads,
         "bundle": bundle_facts(bundle),

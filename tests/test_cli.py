@@ -135,14 +135,7 @@ def test_bench(run_cli, color_bundles, color_photographs, tmp_path):
     assert saved["conditions"]["cpu"]
     assert saved["bundle"]["sha256"]
     assert "5 draws" in result.stdout
-    result = run_cli("bench", "latency", bundle, "--iterations", 700, "--threads", 1, "--json", out)
-    assert result.returncode == 0, result.stderr
-    saved = json.loads(out.read_text())
-    assert saved["rows"]["total_ms"]["p50"] <= saved["rows"]["total_ms"]["p90"] <= saved["rows"]["total_ms"]["p99"]
-    assert saved["interpreter"]["threads"] == 1
-    result = run_cli("bench", "latency", bundle, "--iterations", 100)
-    assert "p95" in result.stdout
-    assert "p99" not in result.stdout
+    assert saved["conditions"]["verdict"] == "VALID"
 
 
 CONVERT = ("convert", "--steps", 2, "--precision", "fp32")

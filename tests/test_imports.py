@@ -76,12 +76,23 @@ def test_what_looks_at_a_board_needs_no_numpy(module):
         "edgedefend.commands.serve",
         "bench.commands",
         "bench.accuracy",
+        "bench.compare",
         "bench.latency",
+        "bench.memory",
+        "bench.report",
+        "bench.soak",
+        "bench.startup",
         "bench.throughput",
     ],
 )
 def test_a_board_needs_nothing_of_the_desktop(module):
     assert not loaded_after(f"import {module}") & set(HEAVY)
+
+
+def test_reading_results_needs_nothing_that_measures():
+    """A report is drawn where the results are: no interpreter, no kernels, no OpenCV."""
+    modules = loaded_after("import bench.commands.report, bench.commands.compare, bench.report, bench.compare")
+    assert not modules & {*HEAVY, "numba", "llvmlite", "cv2", "ai_edge_litert", "edgedefend.classifier"}
 
 
 def test_help_imports_no_command():

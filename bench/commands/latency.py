@@ -28,6 +28,9 @@ QUICK = {"single-stream": (2.0, 64), "multi-stream": (2.0, 64), "offline": (2.0,
 @click.option("--samples", type=click.IntRange(1, 4096), help="Images a query (default: 1, 8 and 64).")
 @click.option("--min-duration", type=click.FloatRange(0), help="Seconds of defended queries, at least (default: 30).")
 @click.option("--min-queries", type=click.IntRange(1), help="Defended queries, at least (default: 1024, 662 and 16).")
+@click.option(
+    "--iterations", type=click.IntRange(1), help="Exactly this many queries, however short: to see that it runs."
+)
 @click.option("--quick", is_flag=True, help="Two seconds and 64 queries: a look, not a figure to quote.")
 @click.option(
     "--image",
@@ -46,6 +49,7 @@ def latency(
     samples: int | None,
     min_duration: float | None,
     min_queries: int | None,
+    iterations: int | None,
     quick: bool,
     images: tuple[Path, ...],
     warmup: int,
@@ -61,10 +65,14 @@ def latency(
     from bench.latency import measure_latency
     from edgedefend.bundle import load_bundle
 
-    if quick and (min_duration is not None or min_queries is not None):
-        raise click.UsageError("--quick sets the duration and the number of queries: leave the other options away")
+    if (quick or iterations is not None) and (min_duration is not None or min_queries is not None):
+        raise click.UsageError("--quick and --iterations set duration and number of queries: leave the others away")
+    if quick and iterations is not None:
+        raise click.UsageError("--quick and --iterations do not go together")
     if quick:
         min_duration, min_queries = QUICK[scenario]
+    if iterations is not None:
+        min_duration, min_queries = 0.0, iterations
     with progress("measuring", 100) as tick:
         result = measure_latency(
             load_bundle(bundle),

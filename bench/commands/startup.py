@@ -35,7 +35,8 @@ def startup(bundle: str, image: Path | None, runs: int, threads: int, json_path:
     click.echo(
         f"classify takes {result['extra_s']:.3f} s ({result['extra_cpu_s']:.3f} s of CPU) and {result['extra_mb']:.0f} "
         f"MB more than the bare interpreter; import edgedefend takes {result['import_s']:.3f} s "
-        f"({result['import_cpu_s']:.3f} s of CPU; medians of {runs} runs in turn)"
+        f"({result['import_cpu_s']:.3f} s of CPU), from edgedefend import Defense {result['import_defense_s']:.3f} s "
+        f"({result['import_defense_cpu_s']:.3f}); medians of {runs} runs in turn"
     )
     echo_verdict(result["conditions"])
     save(result, json_path)

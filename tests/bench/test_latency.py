@@ -182,3 +182,6 @@ def test_the_command(run_cli, color_bundles, tmp_path):
     result = run_cli("bench", "latency", color_bundles / "int8", "--quick", "--min-queries", 7)
     assert result.returncode == 2
     assert "--quick" in result.stderr
+    result = run_cli("bench", "latency", color_bundles / "int8", "--iterations", 3, "--warmup", 1, "--json", out)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(out.read_text())["queries"] == 3
