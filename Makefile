@@ -8,7 +8,7 @@ OLD_VENV := .venv-tflite-runtime
 OLD_READY := $(OLD_VENV)/.ready
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo bench test check format clean help arm arm-quick
+.PHONY: demo bench test check format arm arm-quick arm-report clean help
 
 help:
 	@echo "make demo    see real photographs classified by a real model behind the defence"
@@ -16,12 +16,13 @@ help:
 	@echo "make test    everything that needs no special hardware"
 	@echo "make arm     the device part on emulated 64-bit ARM boards (docs/arm.md)"
 	@echo "make check   ruff, mypy and the fast tests"
+	@echo "make arm-report   the kernels as ARM code: loops, exact instruction counts, ratios to C"
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' \
 	  || { echo "edgedefend needs Python 3.10 to 3.13, $(PYTHON) is $$($(PYTHON) --version): make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[convert,bench,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[convert,bench,arm,deploy,dev]'
 	@touch $@
 
 $(OLD_READY): pyproject.toml | $(READY)
@@ -47,6 +48,10 @@ test: $(READY) $(OLD_READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	EDGEDEFEND_TFLITE_RUNTIME_VENV=$(OLD_VENV) $(BIN)/pytest -q
+
+# What is not installed (a C compiler for ARM, llvm-mca 19) is unpacked under build/arm from Debian's packages.
+arm-report: $(READY)
+	$(BIN)/edgedefend bench arm-report --fetch --markdown bench/results/arm-report.md --json bench/results/arm-report.json
 
 # On Debian with user namespaces; elsewhere they say in one line why not. See docs/arm.md.
 arm: $(READY)

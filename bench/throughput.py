@@ -1,4 +1,9 @@
-"""Frames a second through the pipeline, beside what the runtime's own benchmark tool says of the bare model."""
+"""What the defence costs beside the model: frames a second of the pipeline, and its share of one image's time.
+
+The bare model is timed by the runtime's own benchmark tool, in turn with the pipeline. That tool runs the same
+XNNPACK delegate on as many threads; it calls the model again and again on one random input and copies nothing, so
+what the pipeline does beside the model, reading and ranking the answer included, is all on the pipeline's side.
+"""
 
 from __future__ import annotations
 
@@ -49,6 +54,24 @@ def bare_fps(model: Path, *, threads: int, runs: int) -> float:
     return 1e3 / float(figures["avg_ms"])
 
 
+def _single_image(classifier: Classifier, images: Sequence[NDArray[np.uint8]], count: int) -> tuple[float, float]:
+    """Return the median ms of defending one image into the input tensor, and of the call of the model after it."""
+    interpreter = classifier.interpreter
+    interpreter.set_batch(1)
+    fitted = [classifier.fit(image) for image in images]
+    defend, invoke = [], []
+    for number in range(count):
+        started = time.perf_counter()
+        view = interpreter.input_view()
+        classifier.prepare_into(fitted[number % len(fitted)], view[0])
+        del view
+        written = time.perf_counter()
+        interpreter.invoke()
+        invoke.append(time.perf_counter() - written)
+        defend.append(written - started)
+    return 1e3 * statistics.median(defend), 1e3 * statistics.median(invoke)
+
+
 def _decoded(images: Sequence[NDArray[np.uint8]], count: int) -> Iterator[Frame]:
     for number in range(count):
         yield Frame(images[number % len(images)], time.monotonic(), str(number))
@@ -63,7 +86,7 @@ def measure_throughput(
     threads: int = 1,
     tick: Callable[[int], Any] = lambda count: None,
 ) -> dict[str, Any]:
-    """Measure frames a second of the defended pipeline and of the bare model, in turn.
+    """Measure frames a second of the defended pipeline and of the bare model, and single images, in turn.
 
     Parameters
     ----------
@@ -83,13 +106,15 @@ def measure_throughput(
     -------
     dict
         ``"ratio"``: the median of the rounds' ratios, beside all of them and the medians of both sides.
+        ``"share"``: the median, over the rounds, of ``defend_ms`` (defence and writing the input tensor of one image,
+        with nothing else going on) over ``invoke_ms``; beside it all shares and the medians of both.
     """
     model = bundle.model()
     if not isinstance(model, Path):
         raise BackendError(f"{bundle.path}: a packed bundle: the benchmark tool needs the model as a file: unpack it")
     watch = Watch()
     classifier = Classifier(bundle, threads=threads, backend="ai-edge-litert")
-    stream_rates, bare_rates, ratios = [], [], []
+    stream_rates, bare_rates, ratios, singles = [], [], [], []
 
     def stream_fps() -> float:
         started, seen = time.perf_counter(), 0
@@ -107,13 +132,19 @@ def measure_throughput(
         ratios.append(ours / ((before + after) / 2))
         before = after
         watch.glance()
+        singles.append(_single_image(classifier, images, max(frames // 4, 10)))
         tick(1)
+    shares = [defend / invoke for defend, invoke in singles]
     return {
         "kind": "throughput",
         "pipeline_fps": statistics.median(stream_rates),
         "bare_fps": statistics.median(bare_rates),
         "ratio": statistics.median(ratios),
         "ratios": ratios,
+        "share": statistics.median(shares),
+        "shares": shares,
+        "defend_ms": statistics.median(defend for defend, _ in singles),
+        "invoke_ms": statistics.median(invoke for _, invoke in singles),
         "frames": frames,
         "rounds": rounds,
         "frame_shape": list(images[0].shape),

@@ -137,6 +137,8 @@ def convert(
         )
     header = ["precision", "size", "agreement", "max error", "accuracy", "defended", f"ms ({wanted.threads} thr)"]
     click.echo(format_table([*header, "bundle"], rows))
+    for precision, parity in done.parities.items():
+        click.echo(f"{precision:9}  {parity.partitions or 'the runtime does not tell how it divides the model'}")
     click.echo(f"agreement with Keras and accuracy on n = {done.n} photographs of {wanted.data}; defended: 1 draw")
     if done.refused:
         reasons = "; ".join(f"{precision} {reason}" for precision, reason in done.refused.items())

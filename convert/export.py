@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from convert.delegable import make_delegable
 from convert.tf import import_tensorflow, quiet_native
 from edgedefend.bundle import PRECISIONS
 from edgedefend.defense import Defense
 from edgedefend.errors import EdgeDefendError, InputError
 from edgedefend.interpreter import Interpreter
+from edgedefend.partitions import Partitions
 
 if TYPE_CHECKING:
     from convert.models import LoadedModel
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["Parity", "encode", "export_tflite", "keras_outputs", "measure_parity"]
 
 
-def export_tflite(model: LoadedModel, precision: str, calibration: Sequence[NDArray[np.uint8]]) -> bytes:
+def export_tflite(
+    model: LoadedModel, precision: str, calibration: Sequence[NDArray[np.uint8]], *, rewrite: bool = True
+) -> bytes:
     """Convert a Keras model that takes raw levels 0..255.
 
     Parameters
@@ -34,6 +38,9 @@ def export_tflite(model: LoadedModel, precision: str, calibration: Sequence[NDAr
         must be); "int8" (weights and activations, int8 input, float32 output).
     calibration : sequence of uint8 (H, W, 3)
         *Defended* images, for int8 only: the ranges must be those the model will meet behind the defence.
+    rewrite : bool
+        Bring the model into a form with the same answers that the runtime's delegate takes whole
+        (`make_delegable`). False leaves it as TensorFlow makes it, to see what that is worth.
 
     Returns
     -------
@@ -75,7 +82,7 @@ def export_tflite(model: LoadedModel, precision: str, calibration: Sequence[NDAr
     except Exception as error:  # TensorFlow raises whatever its MLIR passes met: nothing narrower fits
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise EdgeDefendError(f"{model.name}: TensorFlow cannot convert it to {precision}: {reason}") from error
-    return content
+    return make_delegable(content) if rewrite else content
 
 
 def keras_outputs(
@@ -105,7 +112,8 @@ class Parity:
 
     `agreement` is the fraction of images with the same best class, `max_logit_error` the largest absolute
     difference of any output, `finite` whether all outputs are numbers. `correct` and `defended_correct` count
-    right answers without and with one draw of the defence; `invoke_ms` is the median time of one call.
+    right answers without and with one draw of the defence; `invoke_ms` is the median time of one call;
+    `partitions` is how the runtime has divided the model, None where it does not tell.
     """
 
     precision: str
@@ -118,6 +126,7 @@ class Parity:
     defended_correct: int
     invoke_ms: float
     threads: int
+    partitions: Partitions | None = None
 
 
 def measure_parity(
@@ -172,4 +181,5 @@ def measure_parity(
         defended_correct,
         1e3 * statistics.median(times),
         threads,
+        interpreter.partitions(),
     )

@@ -229,6 +229,9 @@ def _measured(parity: Parity, weights: str) -> dict[str, Any]:
         "agreement": parity.agreement,
         "max_logit_error": float(f"{parity.max_logit_error:.5g}"),
     }
+    if parity.partitions is not None:
+        facts["delegate_partitions"] = parity.partitions.count
+        facts["undelegated"] = parity.partitions.undelegated
     if weights != "random":
         facts["clean_accuracy"] = proportion(parity.correct, parity.n)
         facts["defended_accuracy_1_draw"] = proportion(parity.defended_correct, parity.n)

@@ -15,6 +15,7 @@ from edgedefend.encoding import Encoding
 from edgedefend.errors import BackendError, BundleError, InputError
 from edgedefend.grid import Grid
 from edgedefend.interpreter import Interpreter, available_threads
+from edgedefend.partitions import Partitions
 from edgedefend.sources import fit_image
 
 __all__ = ["Answer", "Classifier", "Prediction", "Verification", "prediction_record", "softmax", "verify_bundle"]
@@ -289,7 +290,10 @@ def prediction_record(prediction: Prediction, image: str, bundle: Bundle) -> dic
 
 @dataclass(frozen=True)
 class Verification:
-    """What `verify_bundle` saw: the differences stay below what is allowed."""
+    """What `verify_bundle` saw: the differences stay below what is allowed.
+
+    `partitions` is how the runtime has divided the model here, None where it does not tell.
+    """
 
     backend: str
     backend_version: str
@@ -297,6 +301,7 @@ class Verification:
     output_error: float
     tolerance: float
     label: str
+    partitions: Partitions | None
 
 
 def verify_bundle(bundle: Bundle, *, threads: int | None = None, backend: str | None = None) -> Verification:
@@ -331,5 +336,11 @@ def verify_bundle(bundle: Bundle, *, threads: int | None = None, backend: str | 
             f"use the {' or '.join(others)} bundle here, or another --backend"
         )
     return Verification(
-        interpreter.backend, interpreter.version, differing, error, golden.tolerance, bundle.labels[answer]
+        interpreter.backend,
+        interpreter.version,
+        differing,
+        error,
+        golden.tolerance,
+        bundle.labels[answer],
+        interpreter.partitions(),
     )

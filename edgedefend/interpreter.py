@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgedefend.errors import BackendError
+from edgedefend.partitions import Partitions, find_partitions
 
 __all__ = ["BACKENDS", "Interpreter", "TensorSpec", "available_threads", "choose_backend"]
 
@@ -208,6 +209,17 @@ class Interpreter:
             return metadata.version(self.backend)
         except metadata.PackageNotFoundError:
             return "unknown"
+
+    def partitions(self) -> Partitions | None:
+        """Return how the runtime has divided the model between its delegate and its plain kernels.
+
+        None where this version of the runtime does not tell: there is no public call for it, but all three
+        packages have had the same private one for years.
+        """
+        try:
+            return find_partitions(self._interpreter._get_ops_details())
+        except (AttributeError, KeyError, RuntimeError, ValueError):
+            return None
 
     def set_batch(self, batch: int) -> bool:
         """Make room for `batch` inputs in one call; tell whether the model can take that many."""

@@ -6,16 +6,9 @@ import sys
 import pytest
 
 HEAVY = (
+    *("tensorflow", "keras", "matplotlib", "scipy", "skimage", "foolbox", "pyinfra", "convert", "bench.attacks"),
+    *("bench.arm", "capstone", "elftools", "unicorn"),
     "cryptography",
-    "tensorflow",
-    "keras",
-    "matplotlib",
-    "scipy",
-    "skimage",
-    "foolbox",
-    "pyinfra",
-    "convert",
-    "bench.attacks",
 )
 
 

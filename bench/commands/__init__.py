@@ -11,6 +11,7 @@ __all__ = ["bench"]
 # name -> (module:attribute, one line for --help, the extra that brings what it imports)
 COMMANDS = {
     "accuracy": ("bench.commands.accuracy:accuracy", "Accuracy undefended and behind one or several draws.", ""),
+    "agreement": ("bench.commands.accuracy:agreement", "Whether two accuracy results give the same answers.", ""),
     "latency": (
         "bench.commands.latency:latency",
         "Latency in MLPerf's scenarios, defended and undefended in turn.",
@@ -24,6 +25,12 @@ COMMANDS = {
     "memory": ("bench.commands.memory:memory", "Resident memory over many images.", ""),
     "compare": ("bench.commands.compare:compare", "Ratios of two or more results.", ""),
     "report": ("bench.commands.report:report", "HTML, Markdown and plots of results.", ""),
+    "arm-report": ("bench.commands.arm_report:arm_report", "The kernels as ARM code, without a board.", "arm"),
+    "delegation": (
+        "bench.commands.delegation:delegation",
+        "A model as TensorFlow converts it, and as the runtime's delegate takes it.",
+        "convert",
+    ),
 }
 
 

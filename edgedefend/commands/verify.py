@@ -29,4 +29,6 @@ def verify(bundle: str, threads: int | None, backend: str | None) -> None:
         f"model      {loaded.model_name} {loaded.precision} on {seen.backend} {seen.backend_version}: "
         f"{seen.label!r} as expected, largest difference {seen.output_error:.3g} (allowed {seen.tolerance:.3g})"
     )
+    if seen.partitions is not None:
+        click.echo(f"runtime    {seen.partitions}")
     click.echo("verified")

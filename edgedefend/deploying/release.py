@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import platform
-import re
 import secrets
 import shutil
 import tempfile
@@ -141,13 +140,11 @@ class Workshop:
             files[SIGNATURE] = self._add(folder / SIGNATURE)
         return files
 
-    def _choose(
-        self, extras: str, pins: tuple[str, ...], python: str, machine: str, glibc: tuple[int, int]
-    ) -> tuple[Path, ...]:
+    def _choose(self, pins: tuple[str, ...], python: str, machine: str, glibc: tuple[int, int]) -> tuple[Path, ...]:
         if self.wheelhouse is None:
             return ()
         board: dict[str, Any] = {"python": python, "machine": machine, "glibc": glibc}
-        return tuple(choose_wheels(self.own_wheel, extras, list(pins), self.wheelhouse, **board))
+        return tuple(choose_wheels(self.own_wheel, list(pins), self.wheelhouse, **board))
 
     def _make_kernels(self, target: str) -> dict[str, str]:
         """Return name -> digest of the kernels for a CPU, from this user's cache of them where it has them."""
@@ -200,11 +197,12 @@ class Workshop:
         board = detect(device)
         unit = render_unit(board, prefix=target.prefix, user=target.user, port=target.port)
         python = ".".join(map(str, facts.python_version))
-        extras = "[sign]" if self.signed or facts.trusts_keys else ""
         cpu = self._kernel_target(board, facts)
         numba = _installed("numba")
-        pins = (f"numba=={numba}",) if cpu is not None and self.wheelhouse is None else ()
-        wheels = self._wheels(extras, pins, python, facts.machine, facts.glibc)
+        # What checks signatures, and the version of Numba that finds the kernels made here.
+        signing = ("cryptography>=42",) if self.signed or facts.trusts_keys else ()
+        pins = (f"numba=={numba}", *signing) if cpu is not None and self.wheelhouse is None else signing
+        wheels = self._wheels(pins, python, facts.machine, facts.glibc)
         brought = next((wheel.name.split("-")[1] for wheel in wheels if wheel.name.startswith("numba-")), numba)
         kernels = self._kernels(cpu) if cpu is not None and brought == numba else {}
         wheel_digests = {wheel.name: self._add(wheel, self._wheel_digests(wheel)) for wheel in wheels}
@@ -212,7 +210,7 @@ class Workshop:
         packages = {
             "python": f"{facts.python} {python}",
             "wheels": wheel_digests,
-            "index": [*_requirements(extras), *pins] if self.wheelhouse is None else None,
+            "index": [*_requirements(), *pins] if self.wheelhouse is None else None,
         }
         files = {f"bundle/{name}": digest for name, digest in self._bundle_files.items()}
         files |= {f"kernels/{name}": digest for name, digest in kernels.items()}
@@ -256,7 +254,6 @@ class Workshop:
                 "doctor": self.doctor,
                 "python": facts.python,
                 "index": self.wheelhouse is None,
-                "extras": extras,
                 "pins": list(pins),
                 "wheels": [*wheel_digests, self.own_wheel.name],
                 "blobs": {digest: name for name, digest in files.items()},
@@ -303,15 +300,11 @@ def _installed(name: str) -> str:
     return version(name)
 
 
-def _requirements(extras: str) -> list[str]:
+def _requirements() -> list[str]:
     """Return what pip is asked for besides edgedefend itself, where the board fetches it."""
     from importlib.metadata import requires
 
-    wanted = []
-    for line in requires("edgedefend") or []:
-        extra = re.search(r"extra == ['\"]([\w-]+)['\"]", line)
-        if extra is None or f"[{extra[1]}]" == extras:
-            wanted.append(line)
+    wanted = [line for line in requires("edgedefend") or [] if "extra ==" not in line]
     if not wanted:
         raise InputError("edgedefend's own metadata is missing here: pip install --force-reinstall edgedefend")
     return sorted(wanted)

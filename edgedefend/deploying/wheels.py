@@ -68,7 +68,7 @@ def platforms(machine: str, glibc: tuple[int, int]) -> list[str]:
 
 
 def choose_wheels(
-    own: Path, extras: str, pins: list[str], wheelhouse: Path, *, python: str, machine: str, glibc: tuple[int, int]
+    own: Path, pins: list[str], wheelhouse: Path, *, python: str, machine: str, glibc: tuple[int, int]
 ) -> list[Path]:
     """Return the files of `wheelhouse` that a board needs besides `own`, as pip resolves them.
 
@@ -76,8 +76,6 @@ def choose_wheels(
     ----------
     own : Path
         The wheel of edgedefend.
-    extras : str
-        "" or e.g. "[sign]".
     pins : list of str
         Further requirements, e.g. "numba==0.61.0".
     python, machine, glibc
@@ -98,7 +96,7 @@ def choose_wheels(
     # pip evaluates "python_version < …" for the Python it runs in, not for the board's.
     more = ["tomli>=2"] if python == "3.10" else []
     done = subprocess.run(
-        [*command, f"{own}{extras}", *pins, *more],
+        [*command, str(own), *pins, *more],
         capture_output=True,
         text=True,
         check=False,

@@ -87,8 +87,8 @@ class Yard:
                 f" UserKnownHostsFile {self.known_hosts}\n GlobalKnownHostsFile /dev/null\n"
             )
 
-    def start(self, name: str, *, known: bool = True, **env: str) -> TestBoard:
-        """Start an sshd whose host key is in known_hosts (hashed) if `known`."""
+    def start(self, name: str, *, known: bool = True, force: str = "", **env: str) -> TestBoard:
+        """Start an sshd whose host key is in known_hosts if `known`; `force` is what it runs whatever is asked for."""
         folder = self.folder / name
         (folder / "fakes").mkdir(parents=True)
         host_key, port = self.make_key(folder / "host_key"), free_port()
@@ -98,11 +98,14 @@ class Yard:
             "XDG_CACHE_HOME": str(folder / "cache"),
             **env,
         }
+        default = f'/usr/bin/env PATH={environment["PATH"]} /bin/sh -c "$SSH_ORIGINAL_COMMAND"'
         settings = " ".join(f"{key}={value}" for key, value in environment.items())
         (folder / "sshd_config").write_text(
             f"Port {port}\nListenAddress 127.0.0.1\nHostKey {host_key}\nAuthorizedKeysFile {self.key}.pub\n"
             f"StrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin prohibit-password\nPidFile none\n"
             f"SetEnv {settings}\nMaxStartups 100\nMaxSessions 100\n"
+            # This user's shell may read files that change PATH again: what counts is what the board is to have.
+            f"ForceCommand {force or default}\n"
         )
         with (folder / "sshd.log").open("wb") as log:
             process = subprocess.Popen([SSHD, "-D", "-e", "-f", folder / "sshd_config"], stdout=log, stderr=log)
@@ -157,10 +160,11 @@ def make_wheelhouse(folder: Path) -> Path:
         distribution = importlib.metadata.distribution(name)
         for line in distribution.requires or []:
             requirement = Requirement(line)
-            extra = {"extra": "sign" if name == "edgedefend" else ""}
-            if requirement.marker is None or requirement.marker.evaluate(extra):
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
                 wanted.append(requirement.name)
-        if name != "edgedefend":
+        if name == "edgedefend":
+            wanted.append("cryptography")
+        else:
             write_wheel(distribution, folder)
     return folder
 

@@ -25,7 +25,7 @@ MOMENTS = [
     *((side, stage, 0.0) for stage in STAGES for side in ("desktop", "board")),
     *(
         ("board", stage, delay)
-        for stage, delay in (("uploading", 0.3), ("environment", 0.4), ("switching", 0.05), ("waiting", 0.7))
+        for stage, delay in (("connected", 0.5), ("environment", 0.4), ("switching", 0.05), ("waiting", 0.7))
     ),
 ]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 
@@ -80,10 +79,7 @@ def result(yard, deploy, bare, color_bundles) -> subprocess.CompletedProcess[str
     with_python(start_bare(yard, "no-venv"), "3.11.2", venv=0)
     yard.start("musl").fake("getconf", "case $1 in LONG_BIT) echo 64;; *) exit 1;; esac")
     yard.start("full").fake("df", 'echo header; echo "/dev/sda1 1000 995 5 99% /"')
-    yard.start("broken-shell", FORCED="1")
-    (yard.folder / "broken-shell/sshd_config").open("a").write("ForceCommand /bin/echo no shells here\n")
-    board = yard.boards[-1]
-    os.kill(board.process.pid, 1)  # SIGHUP: read the configuration again
+    yard.start("broken-shell", force="/bin/echo no shells here")
     hosts = "no-python unknown-key changed-key refused nowhere closed arm32 userland32 python32 python38 no-venv musl"
     hosts += " full broken-shell good"
     prefix = yard.folder / "opt"

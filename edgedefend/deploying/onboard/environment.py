@@ -22,7 +22,7 @@ def install_packages(venv: Path, request: dict[str, Any], wheels: Path) -> None:
     """Install edgedefend and all that it needs: the uploaded wheels, or from the index that the board uses."""
     files = [wheels / name for name in request["wheels"]]
     if request["index"]:
-        pip(venv, [f"{own_wheel(wheels)}{request['extras']}", *request["pins"]])
+        pip(venv, [own_wheel(wheels), *request["pins"]])
     else:
         pip(venv, [*files, "--no-deps", "--no-index"])
 
