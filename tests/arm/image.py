@@ -63,7 +63,7 @@ FILES = {
     "etc/pam.d/other": "auth required pam_unix.so\naccount required pam_unix.so\nsession required pam_unix.so\n",
     "etc/pam.d/sshd": "account required pam_unix.so\nsession required pam_unix.so\nsession optional pam_systemd.so\n",
     "etc/pam.d/sudo": "auth required pam_unix.so\naccount required pam_unix.so\nsession required pam_unix.so\n",
-    "etc/pam.d/systemd-user": "account required pam_unix.so\nsession required pam_unix.so\n",
+    "etc/pam.d/systemd-user": "account required pam_unix.so\nsession required pam_unix.so\nsession optional pam_systemd.so\n",
     "etc/ssh/sshd_config": "PasswordAuthentication no\nAuthorizedKeysFile /etc/ssh/keys-%u\nUsePAM yes\n"
     "HostKey /etc/ssh/ssh_host_ed25519_key\nSubsystem sftp internal-sftp\n",
     "etc/sudoers.d/pi": "pi ALL=(ALL) NOPASSWD: ALL\n",
@@ -72,10 +72,11 @@ FILES = {
     "etc/systemd/journald.conf.d/size.conf": "[Journal]\nStorage=persistent\nSystemMaxUse=32M\n",
     "etc/tmpfiles.d/pi.conf": "d /home/pi 0755 pi pi\n",
 }
+_UNITS, _WANTED = "/lib/systemd/system", "etc/systemd/system/multi-user.target.wants"
 LINKS = {
-    "etc/systemd/system/default.target": "/lib/systemd/system/multi-user.target",
-    "etc/systemd/system/multi-user.target.wants/systemd-networkd.service": "/lib/systemd/system/systemd-networkd.service",
-    "etc/systemd/system/multi-user.target.wants/ssh.service": "/lib/systemd/system/ssh.service",
+    "etc/systemd/system/default.target": f"{_UNITS}/multi-user.target",
+    f"{_WANTED}/systemd-networkd.service": f"{_UNITS}/systemd-networkd.service",
+    f"{_WANTED}/ssh.service": f"{_UNITS}/ssh.service",
     "etc/systemd/system/getty.target": "/dev/null",
     "etc/systemd/system/serial-getty@ttyAMA0.service": "/dev/null",
     "etc/alternatives/awk": "/usr/bin/mawk",
@@ -124,9 +125,7 @@ def _configure(root: Path, folder: Path) -> str:
     (root / "etc/group").write_text("".join(f"{name}:x:{number}:\n" for name, number in groups))
     keys = root / "etc/ssh"
     (keys / "keys-pi").write_text(_make_key(folder / "key"))
-    host_key = _make_key(keys / "ssh_host_ed25519_key")
-    # The kernel's modules are loaded by the initrd; an index without them keeps modprobe quiet.
-    return host_key
+    return _make_key(keys / "ssh_host_ed25519_key")
 
 
 def _module_files(root: Path) -> list[Path]:
@@ -138,9 +137,8 @@ def _module_files(root: Path) -> list[Path]:
         file = found.get(name.replace("-", "_"))
         if file is None or file in ordered:
             return  # built into the kernel, or there already
-        # The virtio core uses the ring without saying so in its own list of needs on every kernel.
         needs = re.search(rb"\x00depends=([^\x00]*)\x00", b"\0" + file.read_bytes())
-        for need in (needs[1].decode().split(",") if needs else []):
+        for need in needs[1].decode().split(",") if needs else []:
             if need:
                 add(need)
         ordered.append(file)

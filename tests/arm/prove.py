@@ -36,13 +36,14 @@ TESTS = [
     "test_dct",
     "test_defense",
     "test_device",
+    "test_draws",
     "test_fused",
     "test_grid",
     "test_imports",
     "test_interpreter",
     "test_jit",
-    "test_notify",
     "test_server",
+    "test_signing",
     "test_sources",
     "test_statistics",
     "test_stream",
@@ -103,7 +104,7 @@ def _digest() -> str:
     return digest.hexdigest()
 
 
-def _make_bundles(quick: bool) -> dict[str, list[Path]]:
+def make_bundles(quick: bool) -> dict[str, list[Path]]:
     """Convert on this machine what is handed over to the boards: the tests' colour model and a real one."""
     folder = BUILD / "bundles"
     stamp = folder / "made-by"
@@ -398,7 +399,7 @@ def main() -> int:
         return 0
     built = time.monotonic()
     print(f"userlands {', '.join(suites)}: {built - begin:.1f} s", flush=True)
-    bundles = _make_bundles(words.quick)
+    bundles = make_bundles(words.quick)
     for cpu in BOARDS:
         _here("edgedefend.cli", "warmup", "--target", cpu, "--out", BUILD / "kernels" / cpu)
     photographs = _answer_here(bundles, words.quick)
