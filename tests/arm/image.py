@@ -63,7 +63,8 @@ FILES = {
     "etc/pam.d/other": "auth required pam_unix.so\naccount required pam_unix.so\nsession required pam_unix.so\n",
     "etc/pam.d/sshd": "account required pam_unix.so\nsession required pam_unix.so\nsession optional pam_systemd.so\n",
     "etc/pam.d/sudo": "auth required pam_unix.so\naccount required pam_unix.so\nsession required pam_unix.so\n",
-    "etc/pam.d/systemd-user": "account required pam_unix.so\nsession required pam_unix.so\nsession optional pam_systemd.so\n",
+    "etc/pam.d/systemd-user": "account required pam_unix.so\nsession required pam_unix.so\n"
+    "session optional pam_systemd.so\n",
     "etc/ssh/sshd_config": "PasswordAuthentication no\nAuthorizedKeysFile /etc/ssh/keys-%u\nUsePAM yes\n"
     "HostKey /etc/ssh/ssh_host_ed25519_key\nSubsystem sftp internal-sftp\n",
     "etc/sudoers.d/pi": "pi ALL=(ALL) NOPASSWD: ALL\n",
