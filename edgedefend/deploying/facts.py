@@ -38,7 +38,7 @@ done
 place=$1
 while [ ! -d "$place" ]; do place=$(dirname "$place"); done
 [ -w "$place" ] && say writable 1
-say free "$(df -Pk "$place" 2>/dev/null | awk 'NR == 2 { print $4 }')"
+say free "$(df -Pk "$place" 2>/dev/null | { read -r _; read -r _ _ _ free _; echo "$free"; })"
 [ -d /run/systemd/system ] && say systemd 1
 [ -r /etc/nv_tegra_release ] && say l4t "$(head -n 1 /etc/nv_tegra_release)"
 [ -r /proc/device-tree/compatible ] && say compatible "$(tr '\0' ' ' </proc/device-tree/compatible)"

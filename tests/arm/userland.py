@@ -51,7 +51,7 @@ PACKAGES = [
     "sed",
     "util-linux",
 ]
-TEST_WHEELS = ["pytest", "hypothesis", "scipy", "pillow"]
+TEST_WHEELS = ["cryptography", "hypothesis", "pillow", "pytest", "scipy"]
 # Only for its photographs: its own dependencies (a deep-learning stack) have no business on a board.
 BARE_WHEELS = ["foolbox"]
 
@@ -90,15 +90,15 @@ def wheel_options(python: str) -> list[str]:
     return [*options, f"--python-version={python}", "--implementation=cp", "--only-binary=:all:"]
 
 
-def _versions_here() -> dict[str, str]:
+def versions_here() -> dict[str, str]:
     """Return the versions of all packages of this Python, by normalised name."""
     found = ((each.metadata["Name"], each.version) for each in importlib.metadata.distributions())
     return {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in found if name}
 
 
-def _pins(names: Iterable[str]) -> list[str]:
+def pins(names: Iterable[str]) -> list[str]:
     """Return constraints that give `names`, where they are installed here, the version they have here."""
-    here = _versions_here()
+    here = versions_here()
     return sorted(f"{name}=={here[name]}" for name in names if name in here and name != "edgedefend")
 
 
@@ -113,7 +113,7 @@ def _install_wheels(suite: str) -> list[str]:
     site = site_packages(suite)
     shutil.rmtree(site, ignore_errors=True)
     constraints = BUILD / suite / "constraints.txt"
-    constraints.write_text("".join(f"{pin}\n" for pin in _pins(_versions_here())))
+    constraints.write_text("".join(f"{pin}\n" for pin in pins(versions_here())))
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
     pip += ["--target", str(site), "--constraint", str(constraints), *wheel_options(python_of(suite))]
     for words in ([*runtime_dependencies(), *TEST_WHEELS], ["--no-deps", *BARE_WHEELS]):
@@ -154,7 +154,7 @@ def build(suite: str) -> Path:
     with in_use(suite, exclusive=True):
         if stamp.is_file():
             seen = json.loads(stamp.read_text())
-            if seen == {**made_from, "names": seen.get("names", []), "pins": _pins(seen.get("names", []))}:
+            if seen == {**made_from, "names": seen.get("names", []), "pins": pins(seen.get("names", []))}:
                 return root
         stamp.unlink(missing_ok=True)
         shutil.rmtree(root, ignore_errors=True)
@@ -162,7 +162,7 @@ def build(suite: str) -> Path:
         unpack(download(PACKAGES, suite, "arm64", BUILD / "apt" / suite), root)
         _write_settings(root)
         names = _install_wheels(suite)
-        stamp.write_text(json.dumps({**made_from, "names": names, "pins": _pins(names)}, indent=1))
+        stamp.write_text(json.dumps({**made_from, "names": names, "pins": pins(names)}, indent=1))
     return root
 
 
