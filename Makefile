@@ -8,7 +8,7 @@ OLD_VENV := .venv-tflite-runtime
 OLD_READY := $(OLD_VENV)/.ready
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo bench test check format arm arm-quick arm-report clean help
+.PHONY: demo bench test check format arm arm-quick arm-board arm-report clean help
 
 help:
 	@echo "make demo    see real photographs classified by a real model behind the defence"
@@ -60,6 +60,10 @@ arm: $(READY)
 
 arm-quick: $(READY)
 	$(BIN)/python -m tests.arm.prove --quick
+
+# Half an hour: its last output is committed as docs/arm-board-output.txt.
+arm-board: $(READY)
+	$(BIN)/python -m tests.arm.prove_board --record
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

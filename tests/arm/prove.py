@@ -315,13 +315,19 @@ def bench_latency(board: Board, bundle: Path) -> tuple[str, dict[str, Any]]:
 
 
 def doctor(board: Board, bundle: Path) -> tuple[str, dict[str, Any]]:
-    """`edgedefend doctor --json` knows the emulated board and finds nothing broken that an emulator has whole."""
+    """`edgedefend doctor` knows the emulated board and finds nothing bad: an emulator lacks sensors, no more."""
     done = board.run("edgedefend", "doctor", "--json", bundle)
     try:
         facts = json.loads(done.stdout)
     except ValueError:
         raise StepError(f"exit code {done.returncode}: {done.stderr.strip()[-300:]}") from None
-    return f"exit code {done.returncode}", facts
+    bad = [f"{found['check']}: {found['what']}" for found in facts["findings"] if found["level"] == "bad"]
+    if bad or done.returncode or not facts["healthy"]:
+        raise StepError(f"exit code {done.returncode}: {'; '.join(bad)}")
+    if BOARDS[board.cpu][1] not in json.dumps(facts):
+        raise StepError(f"took the board for {facts['board']}")
+    warned = [found["check"] for found in facts["findings"] if found["level"] == "warn"]
+    return f"{BOARDS[board.cpu][1]}: nothing bad, {len(warned)} warnings ({', '.join(warned)})", facts
 
 
 def _prove(board: Board, bundles: dict[str, list[Path]], photographs: list[Path], quick: bool) -> list[Step]:

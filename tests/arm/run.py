@@ -28,6 +28,11 @@ BOARDS = {
     "cortex-a72": ("0xd08", "Raspberry Pi 4 Model B Rev 1.4", ("raspberrypi,4-model-b", "brcm,bcm2711")),
     "cortex-a76": ("0xd0b", "Raspberry Pi 5 Model B Rev 1.0", ("raspberrypi,5-model-b", "brcm,bcm2712")),
 }
+# The "Features" line of these boards' kernels.
+FEATURES = {
+    "cortex-a72": "fp asimd evtstrm crc32 cpuid",
+    "cortex-a76": "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp",
+}
 _NEWNS, _NEWUSER = 0x00020000, 0x10000000
 _RDONLY, _REMOUNT, _BIND, _REC, _PRIVATE = 1, 32, 4096, 16384, 1 << 18
 _MAGIC = r"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00"
@@ -38,10 +43,11 @@ def cpuinfo(cpu: str) -> str:
     """Return /proc/cpuinfo of the board with `cpu`, for as many cores as this machine lets us use."""
     part, model, _ = BOARDS[cpu]
     core = (
-        "processor\t: {}\nBogoMIPS\t: 108.00\nFeatures\t: fp asimd evtstrm crc32 cpuid\nCPU implementer\t: 0x41\n"
-        f"CPU architecture: 8\nCPU variant\t: 0x0\nCPU part\t: {part}\nCPU revision\t: 3\n\n"
+        f"BogoMIPS\t: 108.00\nFeatures\t: {FEATURES[cpu]}\nCPU implementer\t: 0x41\nCPU architecture: 8\n"
+        f"CPU variant\t: 0x0\nCPU part\t: {part}\nCPU revision\t: 3\n\n"
     )
-    return "".join(core.format(number) for number in range(os.cpu_count() or 1)) + f"Model\t\t: {model}\n"
+    cores = range(os.cpu_count() or 1)
+    return "".join(f"processor\t: {number}\n{core}" for number in cores) + f"Model\t\t: {model}\n"
 
 
 def _call(name: str, *arguments: object) -> None:
