@@ -8,18 +8,21 @@ OLD_VENV := .venv-tflite-runtime
 OLD_READY := $(OLD_VENV)/.ready
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test check format clean help
+.PHONY: demo bench test check format arm arm-quick arm-board arm-report clean help
 
 help:
 	@echo "make demo    see real photographs classified by a real model behind the defence"
+	@echo "make bench   every measurement, quickly, and a report of them in build/bench/report"
 	@echo "make test    everything that needs no special hardware"
+	@echo "make arm     the device part on emulated 64-bit ARM boards (docs/arm.md)"
 	@echo "make check   ruff, mypy and the fast tests"
+	@echo "make arm-report   the kernels as ARM code: loops, exact instruction counts, ratios to C"
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' \
 	  || { echo "edgedefend needs Python 3.10 to 3.13, $(PYTHON) is $$($(PYTHON) --version): make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[convert,bench,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[convert,bench,arm,deploy,dev]'
 	@touch $@
 
 $(OLD_READY): pyproject.toml | $(READY)
@@ -32,6 +35,9 @@ $(OLD_READY): pyproject.toml | $(READY)
 demo: $(READY)
 	@sh bench/demo.sh $(BIN)
 
+bench: $(READY)
+	@sh bench/quick.sh $(BIN)
+
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -42,6 +48,22 @@ test: $(READY) $(OLD_READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	EDGEDEFEND_TFLITE_RUNTIME_VENV=$(OLD_VENV) $(BIN)/pytest -q
+
+# What is not installed (a C compiler for ARM, llvm-mca 19) is unpacked under build/arm from Debian's packages.
+arm-report: $(READY)
+	$(BIN)/edgedefend bench arm-report --fetch --markdown bench/results/arm-report.md \
+	  --json bench/results/arm-report.json --listing bench/results/arm-report
+
+# On Debian with user namespaces; elsewhere they say in one line why not. See docs/arm.md.
+arm: $(READY)
+	$(BIN)/python -m tests.arm.prove
+
+arm-quick: $(READY)
+	$(BIN)/python -m tests.arm.prove --quick
+
+# Its own target: the first push alone takes minutes under emulation. A run that passes writes docs/arm-board-output.txt.
+arm-board: $(READY)
+	$(BIN)/python -m tests.arm.prove_board --record
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

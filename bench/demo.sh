@@ -21,7 +21,7 @@ say "edgedefend classify: four photographs behind the defence, the mean of 5 ran
 say "edgedefend bench accuracy: what the defence costs on the 20 sample photographs"
 "$run" bench accuracy "$out/int8" --data sample
 say "edgedefend bench latency: what it costs in time"
-"$run" bench latency "$out/int8"
+"$run" bench latency "$out/int8" --quick
 say "edgedefend show: original, quantised, distorted"
 # shellcheck disable=SC2086
 "$run" show "$out/int8" $samples -o "$out/stages.png"

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.conditions import bundle_facts, conditions, interpreter_facts
+from bench.conditions import Watch, bundle_facts, interpreter_facts
 from edgedefend.bundle import Bundle
 from edgedefend.classifier import Classifier
 from edgedefend.errors import BackendError
@@ -112,6 +112,7 @@ def measure_throughput(
     model = bundle.model()
     if not isinstance(model, Path):
         raise BackendError(f"{bundle.path}: a packed bundle: the benchmark tool needs the model as a file: unpack it")
+    watch = Watch()
     classifier = Classifier(bundle, threads=threads, backend="ai-edge-litert")
     stream_rates, bare_rates, ratios, singles = [], [], [], []
 
@@ -130,6 +131,7 @@ def measure_throughput(
         bare_rates.append(after)
         ratios.append(ours / ((before + after) / 2))
         before = after
+        watch.glance()
         singles.append(_single_image(classifier, images, max(frames // 4, 10)))
         tick(1)
     shares = [defend / invoke for defend, invoke in singles]
@@ -148,5 +150,5 @@ def measure_throughput(
         "frame_shape": list(images[0].shape),
         "bundle": bundle_facts(bundle),
         "interpreter": interpreter_facts(classifier.interpreter),
-        "conditions": conditions(),
+        "conditions": watch.finish(),
     }

@@ -25,6 +25,7 @@ from edgedefend.dct import as_quant_table
 from edgedefend.defense import Defense
 from edgedefend.errors import BundleError, InputError
 from edgedefend.grid import Grid, check_grid_parameters
+from edgedefend.signing import SIGNATURE, Signature, accept_serial, check_signature
 from edgedefend.sources import RESIZE_RULES, decode_image
 
 __all__ = [
@@ -43,7 +44,7 @@ FORMAT_VERSION = 1
 MANIFEST, SUMS = "manifest.json", "SHA256SUMS"
 PRECISIONS = ("fp32", "fp16", "dynamic", "int8")
 # Generous for models, small enough that a hostile zip cannot fill a board's memory with anything else.
-_MAX_MODEL, _MAX_OTHER = 1 << 30, 64 << 20
+_MAX_MODEL, _MAX_OTHER, _MAX_SMALL = 1 << 30, 64 << 20, 1 << 20
 _SUM_LINE = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9][A-Za-z0-9._-]{0,99})\Z")
 
 
@@ -89,6 +90,9 @@ class _Folder:
             raise BundleError(f"{self.path}: {name} is larger than {limit >> 20} MB")
         return path.read_bytes()
 
+    def read_if_there(self, name: str) -> bytes | None:
+        return self.read(name, _MAX_SMALL) if os.path.lexists(self.path / name) else None
+
     def digest(self, name: str) -> str:
         path = self.path / name
         if path.is_symlink() or not path.is_file():
@@ -121,6 +125,9 @@ class _Packed:
         if len(data) > limit:
             raise BundleError(f"{self.path}: {name} is larger than {limit >> 20} MB")
         return data
+
+    def read_if_there(self, name: str) -> bytes | None:
+        return self.read(name, _MAX_SMALL) if name in self._zip.namelist() else None
 
     def digest(self, name: str) -> str:
         return hashlib.sha256(self.read(name, _MAX_MODEL)).hexdigest()
@@ -204,6 +211,8 @@ class Bundle:
     quant_table : float32 (8, 8)
     sha256 : str
         The bundle's own hash: that of SHA256SUMS.
+    signature : Signature, optional
+        Who signed it, checked; None where this machine trusts no key and so did not look.
     """
 
     path: Path
@@ -218,6 +227,7 @@ class Bundle:
     num_steps: int
     distort_limit: float
     sha256: str
+    signature: Signature | None
     _store: _Folder | _Packed
 
     def defense(self, *, rng: np.random.Generator | None = None) -> Defense:
@@ -280,19 +290,21 @@ def _parse_manifest(data: bytes, where: str) -> dict[str, Any]:
     return dict(manifest)
 
 
-def load_bundle(path: str | os.PathLike[str]) -> Bundle:
-    """Load a bundle: check every file's hash, then every field that is used.
+def load_bundle(path: str | os.PathLike[str], *, check_trust: bool = True) -> Bundle:
+    """Load a bundle: check its signature if this machine trusts keys, every file's hash, every field that is used.
 
     Parameters
     ----------
     path : path-like
         The bundle's folder, or the zip file that ``convert --pack`` wrote.
+    check_trust : bool
+        False where a bundle is made or sent, not run: signatures are then not looked at.
 
     Raises
     ------
     BundleError
-        If there is no bundle, a file is missing or has changed, the format is newer than this program, or a
-        field is not what it should be.
+        If there is no bundle, a file is missing or has changed, the format is newer than this program, a
+        field is not what it should be, or this machine must not run it (see `edgedefend.signing`).
     """
     root = Path(path)
     where = str(root)
@@ -309,16 +321,27 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
         manifest = _parse_manifest(manifest_bytes, where)
         sums_bytes = store.read(SUMS, _MAX_OTHER)
         sums = parse_sums(sums_bytes.decode("utf-8", errors="replace"), where)
+        signature = check_signature(lambda: store.read_if_there(SIGNATURE), sums_bytes, where) if check_trust else None
         for name, expected in sums.items():
             actual = hashlib.sha256(manifest_bytes).hexdigest() if name == MANIFEST else store.digest(name)
             if actual != expected:
                 raise BundleError(f"{where}: {name} has changed since the bundle was written: copy the bundle again")
-        return _build(root, store, manifest, sums, hashlib.sha256(sums_bytes).hexdigest())
+        bundle = _build(root, store, manifest, sums, hashlib.sha256(sums_bytes).hexdigest(), signature)
+        if signature is not None:
+            accept_serial(signature.serial)
+        return bundle
     except OSError as error:
         raise BundleError(f"{where}: {(error.strerror or str(error)).lower()}") from None
 
 
-def _build(root: Path, store: _Folder | _Packed, manifest: dict[str, Any], sums: dict[str, str], sha256: str) -> Bundle:
+def _build(
+    root: Path,
+    store: _Folder | _Packed,
+    manifest: dict[str, Any],
+    sums: dict[str, str],
+    sha256: str,
+    signature: Signature | None,
+) -> Bundle:
     """Check the manifest's fields and the small files; the hashes have been checked."""
     where = str(root)
     fields = _Fields(manifest, where)
@@ -362,5 +385,6 @@ def _build(root: Path, store: _Folder | _Packed, manifest: dict[str, Any], sums:
         num_steps,
         float(distort_limit),  # type: ignore[arg-type]
         sha256,
+        signature,
         store,
     )

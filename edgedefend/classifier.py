@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgedefend.bundle import Bundle
+from edgedefend.draws import BatchChoice
 from edgedefend.encoding import Encoding
 from edgedefend.errors import BackendError, BundleError, InputError
 from edgedefend.grid import Grid
@@ -16,9 +18,10 @@ from edgedefend.interpreter import Interpreter, available_threads
 from edgedefend.partitions import Partitions
 from edgedefend.sources import fit_image
 
-__all__ = ["Answer", "Classifier", "Prediction", "Verification", "softmax", "verify_bundle"]
+__all__ = ["Answer", "Classifier", "Prediction", "Verification", "prediction_record", "softmax", "verify_bundle"]
 
 MAX_DRAWS = 256
+_Run = tuple[NDArray[np.float32], float, float]  # raw output, (draws, classes); seconds of the defence, of the model
 # Quantisation has ties (a flat block and a table of 25 give pixels of exactly 12.5): float32 sums in another
 # order may round the other way at one. On the same code x86 and ARM have agreed to the bit.
 TIE_FRACTION = 0.02
@@ -122,6 +125,7 @@ class Classifier:
                 f"labels.txt {len(bundle.labels)}"
             )
         self.encoding = self._input_encoding()
+        self.draw_choice = BatchChoice()
         if defended:
             # Load or compile the kernels now, not inside the first answer.
             shape = (bundle.input.height, bundle.input.width, 3)
@@ -169,6 +173,57 @@ class Classifier:
         output: NDArray[np.float32] = self.interpreter.invoke()[0]
         return output
 
+    def _run_one(self, image: NDArray[np.uint8]) -> _Run:
+        interpreter = self.interpreter
+        interpreter.set_batch(1)
+        started = time.perf_counter()
+        view = interpreter.input_view()
+        self.prepare_into(image, view[0])
+        del view
+        written = time.perf_counter()
+        output = interpreter.invoke()
+        return output, written - started, time.perf_counter() - written
+
+    def _run_batch(self, image: NDArray[np.uint8]) -> _Run:
+        interpreter = self.interpreter
+        started = time.perf_counter()
+        view = interpreter.input_view()
+        self.defense.into_many(image, view, self.encoding)
+        del view
+        written = time.perf_counter()
+        output = interpreter.invoke()
+        return output, written - started, time.perf_counter() - written
+
+    def _run_apart(self, image: NDArray[np.uint8], count: int) -> _Run:
+        interpreter = self.interpreter
+        interpreter.set_batch(1)
+        started = time.perf_counter()
+        tensors = np.empty((count, *interpreter.input.shape[1:]), interpreter.input.dtype)
+        self.defense.into_many(image, tensors, self.encoding)
+        defend_s, invoke_s, outputs = time.perf_counter() - started, 0.0, []
+        for tensor in tensors:
+            started = time.perf_counter()
+            view = interpreter.input_view()
+            view[0] = tensor
+            del view
+            written = time.perf_counter()
+            outputs.append(interpreter.invoke())
+            defend_s += written - started
+            invoke_s += time.perf_counter() - written
+        return np.concatenate(outputs), defend_s, invoke_s
+
+    def _run_draws(self, image: NDArray[np.uint8], count: int) -> _Run:
+        """Run `count` draws of one image of the model's size; the image is quantised once."""
+        if count == 1:
+            return self._run_one(image)
+        batched = self.draw_choice.batched(count)
+        if batched and not self.interpreter.set_batch(count):
+            self.draw_choice.rule_out_batches()
+            batched = False
+        result = self._run_batch(image) if batched else self._run_apart(image, count)
+        self.draw_choice.note(count, batched, result[2])
+        return result
+
     def classify(self, image: NDArray[np.uint8], *, draws: int = 1, top: int = 5) -> Prediction:
         """Classify one image.
 
@@ -177,7 +232,8 @@ class Classifier:
         image : uint8 (H, W, 3)
             RGB, any size from 1x1.
         draws : int
-            Random draws of the defence, in one batched call; the answer is the mean of their probabilities.
+            Random draws of the defence; the answer is the mean of their probabilities. The image is quantised once
+            for all; whether they go through the model in one batch or one by one is `edgedefend.draws`.
         top : int
             How many classes to return.
 
@@ -194,21 +250,7 @@ class Classifier:
         begin = time.perf_counter()
         fitted = self.fit(image)
         resized = time.perf_counter()
-        defend_s = invoke_s = 0.0
-        outputs = []
-        # Some models have a batch of one built in: they are called once a draw instead.
-        batch = count if self.interpreter.set_batch(count) else 1
-        for _ in range(count // batch):
-            started = time.perf_counter()
-            view = self.interpreter.input_view()
-            for slot in view:
-                self.prepare_into(fitted, slot)
-            del view, slot
-            written = time.perf_counter()
-            outputs.append(self.interpreter.invoke())
-            defend_s += written - started
-            invoke_s += time.perf_counter() - written
-        output = np.concatenate(outputs)
+        output, defend_s, invoke_s = self._run_draws(fitted, count)
         each = softmax(output) if self.bundle.output == "logits" else output
         probabilities: NDArray[np.float32] = each.mean(axis=0)
         if not np.isfinite(probabilities).all():
@@ -228,6 +270,22 @@ class Classifier:
             float(np.mean(each.argmax(axis=1) == best)),
             stage_ms,
         )
+
+
+def prediction_record(prediction: Prediction, image: str, bundle: Bundle) -> dict[str, Any]:
+    """Return a prediction as JSON types: what ``classify --json`` prints and the HTTP service answers."""
+    return {
+        "image": image,
+        "label": prediction.top[0].label,
+        "score": round(prediction.top[0].score, 6),
+        "top": [
+            {"index": answer.index, "label": answer.label, "score": round(answer.score, 6)} for answer in prediction.top
+        ],
+        "draws": prediction.draws,
+        "agreement": round(prediction.agreement, 4),
+        "stage_ms": {stage: round(value, 3) for stage, value in prediction.stage_ms.items()},
+        "bundle": bundle.sha256,
+    }
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,12 @@ COMMANDS = {
     "verify": ("edgedefend.commands.verify:verify", "Check a bundle: hashes, loading, golden answer.", ""),
     "show": ("edgedefend.commands.show:show", "Draw an image as the model sees it, stage by stage.", ""),
     "warmup": ("edgedefend.commands.warmup:warmup", "Compile every kernel beforehand, also for a board's CPU.", ""),
+    "serve": ("edgedefend.commands.serve:serve", "Classify over HTTP, as a service.", ""),
+    "deploy": ("edgedefend.commands.deploy:deploy", "Put bundles on boards over SSH (desktop).", "deploy"),
+    "keygen": ("edgedefend.commands.sign:keygen", "Make a key pair to sign bundles with.", "sign"),
+    "sign": ("edgedefend.commands.sign:sign", "Sign a bundle.", "sign"),
+    "board": ("edgedefend.commands.board:board", "See, apply and take back a board's settings.", ""),
+    "doctor": ("edgedefend.commands.doctor:doctor", "What is wrong with this board, and what mends it.", ""),
     "convert": (
         "convert.commands:convert",
         "Learn a table, export a model, write bundles (desktop).",

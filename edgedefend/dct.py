@@ -90,7 +90,7 @@ def quantize(image: ArrayLike, quant_table: ArrayLike) -> NDArray[np.uint8]:
 
     source = frozen(as_image(image))
     out = np.empty(source.shape, np.uint8)
-    kernels.quantize_blocks(source, as_quant_table(quant_table), kernels.dct_matrix(), out)
+    kernels.quantize_blocks(source, as_quant_table(quant_table), kernels.cosine_matrix(), out)
     return out
 
 

@@ -6,6 +6,7 @@ steps one by one, in the readable version that the fused one is tested against.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from edgedefend.fused import FusedDefense
 
 __all__ = ["Defense"]
+
+_PIXELS = Encoding()
 
 
 class Defense:
@@ -84,11 +87,12 @@ class Defense:
 
     def fused(self, encoding: Encoding) -> FusedDefense:
         """Return the fast path that writes tensors of `encoding` (made once an encoding)."""
-        from edgedefend.fused import FusedDefense
+        found = self._fused.get(encoding.key)
+        if found is None:
+            from edgedefend.fused import FusedDefense
 
-        if encoding.key not in self._fused:
-            self._fused[encoding.key] = FusedDefense(self.quant_table, encoding)
-        return self._fused[encoding.key]
+            found = self._fused[encoding.key] = FusedDefense(self.quant_table, encoding)
+        return found
 
     def into(self, image: ArrayLike, out: NDArray[np.generic], encoding: Encoding, *, grid: Grid | None = None) -> None:
         """Defend one image straight into a tensor.
@@ -106,6 +110,27 @@ class Defense:
         """
         source = as_image(image)
         self.fused(encoding).into(source, grid or self.sample_grid(*source.shape[:2]), out)
+
+    def into_many(
+        self, image: ArrayLike, out: NDArray[np.generic], encoding: Encoding, *, grids: Sequence[Grid] | None = None
+    ) -> None:
+        """Defend one image as often as `out` has places, each with a grid of its own; it is quantised only once.
+
+        Parameters
+        ----------
+        image : uint8 (H, W, 3)
+            RGB. It is not modified.
+        out : dtype of `encoding`, (draws, H, W, 3)
+            C-contiguous, for instance an interpreter's batched input tensor.
+        encoding : Encoding
+            What the tensor holds.
+        grids : sequence of Grid, optional
+            One a draw, instead of fresh random ones (for tests and evaluation).
+        """
+        source = as_image(image)
+        if grids is None:
+            grids = [self.sample_grid(*source.shape[:2]) for _ in range(len(out))]
+        self.fused(encoding).into_many(source, grids, out)
 
     def quantize(self, image: ArrayLike) -> NDArray[np.uint8]:
         """Return `image` after step 1 alone (see `edgedefend.quantize`)."""
@@ -132,5 +157,5 @@ class Defense:
         if grid is None:
             grid = self.sample_grid(*source.shape[:2])
         out = np.empty((len(grid[0]), len(grid[1]), 3), np.uint8)
-        self.fused(Encoding()).into(source, grid, out)
+        self.fused(_PIXELS).into(source, grid, out)
         return out

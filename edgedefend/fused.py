@@ -1,217 +1,40 @@
 """The fast path of the defence: one pass over the image, from pixels to the model's input tensor.
 
 `FusedDefense` gives what `kernels.quantize_blocks`, `kernels.gather` and a conversion to the tensor's type give,
-without a temporary image. Eight rows at a time are decoded into a strip that stays in the cache, and every output
-row that reads from the strip is written at once.
-
-**Transform.** A block of 8 rows by 24 bytes (8 pixels of 3 channels) is transformed vertically with its bytes as
-lanes, transposed (8x8 floats, three times), transformed horizontally with its rows as lanes, quantised, and sent
-back the same way. The 8-point DCT is the flow graph of Loeffler, Ligtenberg and Moschytz ("Practical fast 1-D DCT
-algorithms with 11 multiplications", ICASSP 1989) with each rotation divided by its cosine, so that it is two
-fused multiply-adds; what was divided out is folded into the quantisation table, as Arai, Agui and Nakajima do ("A
-fast DCT-SQ scheme for images", Trans. IEICE E-71, 1988). That is 16 additions and 10 fused multiply-adds a
-transform (their own takes 29 additions and 5 multiplications), 3 operations a coefficient for the quantiser.
+without a temporary image. Eight rows at a time are decoded into a strip that stays in the cache (`transform`), and
+every output row that reads from the strip is written at once. Several draws of one image share the strip: it is
+decoded once and gathered as often as there are draws.
 
 **Agreement.** Arithmetic is float32, as in `kernels`, in another order: values may differ where a coefficient or a
 pixel lies on a rounding tie, and nowhere else. Blocks that keep only their mean are computed exactly, and all
-rounding is half to even. No fastmath: the rounding below must not be simplified away.
+rounding is half to even.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edgedefend.dct import as_image, as_quant_table
-from edgedefend.encoding import AFFINE, FLOATS, LOOK_UP, Encoding
+from edgedefend.encoding import AFFINE, AS_IS, FLOATS, LOOK_UP, Encoding
 from edgedefend.errors import InputError
 from edgedefend.grid import Grid, check_axis
 from edgedefend.jit import kernel
-from edgedefend.simd import (
-    fma,
-    load,
-    load_bytes,
-    move16,
-    read_only,
-    splat,
-    store,
-    store_bytes,
-    to_float,
-    transpose,
-)
+from edgedefend.simd import fma, load, load_bytes, move16, read_only, store, store_bytes, to_float
+from edgedefend.transform import analyse, fold_table, quantize, synthesise
 
-__all__ = ["FusedDefense", "defend_into", "fold_table"]
+__all__ = ["FusedDefense", "defend_into"]
 
-_TAN1 = math.tan(math.pi / 16)
-_TAN2 = math.tan(math.pi / 8)
-_TAN3 = math.tan(3 * math.pi / 16)
-_RATIO = math.cos(3 * math.pi / 16) / math.cos(math.pi / 16)
-_MAGIC = 12582912.0  # 1.5 * 2**23: x + _MAGIC - _MAGIC is x rounded half to even, for |x| < 2**22
 _RUN = 5  # pixels that one 16-byte move carries
+# Triples of blocks that go through each of the three steps together: what a step needs was then written long
+# enough ago not to be waited for (a fifth faster than one at a time on x86).
+_GROUP = 2
+_WORK = 192  # numbers a triple of blocks
+_EDGE_PITCH = 64  # bytes from row to row of the copy of an edge block
 
 _NO_BYTES, _NO_FLOATS = np.empty(0, np.uint8), np.empty(0, np.float32)
-
-
-def fold_table(quant_table: ArrayLike) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the table with the transform's scale factors folded in, ``(reciprocal, step)``.
-
-    Both are float32 (64,), index 8 * horizontal + vertical frequency (the table transposed: the lanes of the
-    horizontal transform are vertical frequencies). ``round(output * reciprocal)`` is the quantised index of a
-    coefficient, ``index * step`` the input of the inverse.
-    """
-    cos1, cos2, root = math.cos(math.pi / 16) / 2, math.cos(math.pi / 8) / 2, math.sqrt(0.5)
-    # Outputs 6 and 7 come out negated; so do inputs 6 and 7 of the inverse.
-    axis = np.array([root / 2, cos1, cos2, cos1 * root, root / 2, cos1 * root, -cos2, -cos1])
-    scale = np.outer(axis, axis)
-    scale[np.ix_((0, 4), (0, 4))] = 0.125  # exactly: flat blocks sit on ties
-    table = np.asarray(quant_table, np.float64)
-    reciprocal = (scale / table).T.astype(np.float32).ravel()
-    step = (scale * table).T.astype(np.float32).ravel()
-    return reciprocal, step
-
-
-# --- the transform: eight vectors in, eight vectors out ---------------------------------------------------------
-
-
-@kernel(forceinline=True)
-def _butterflies(x):
-    """First half of the forward DCT, additions only (14), exact on levels."""
-    s0, d0 = x[0] + x[7], x[0] - x[7]
-    s1, d1 = x[1] + x[6], x[1] - x[6]
-    s2, d2 = x[2] + x[5], x[2] - x[5]
-    s3, d3 = x[3] + x[4], x[3] - x[4]
-    e0, f0 = s0 + s3, s0 - s3
-    e1, f1 = s1 + s2, s1 - s2
-    return e0 + e1, e0 - e1, f0, f1, d0, d1, d2, d3
-
-
-@kernel(forceinline=True)
-def _rotations(halves):
-    """Second half of the forward DCT, 10 fused multiply-adds and 2 additions: frequencies 0..7, scaled."""
-    y0, y4, f0, f1, d0, d1, d2, d3 = halves
-    a, c = fma(splat(_TAN1), d3, d0), fma(splat(-_TAN1), d0, d3)
-    b, d = fma(splat(_TAN3), d2, d1), fma(splat(-_TAN3), d1, d2)
-    p, q = fma(splat(_RATIO), d, c), fma(splat(-_RATIO), b, a)
-    y1, y7 = fma(splat(_RATIO), b, a), fma(splat(-_RATIO), d, c)
-    y2, y6 = fma(splat(_TAN2), f1, f0), fma(splat(-_TAN2), f0, f1)
-    return y0, y1, y2, q - p, y4, q + p, y6, y7
-
-
-@kernel(forceinline=True)
-def _inverse(z):
-    """Inverse DCT of scaled frequencies, 16 additions and 10 fused multiply-adds: the forward graph backwards."""
-    e0, e1 = z[0] + z[4], z[0] - z[4]
-    f0, f1 = fma(splat(-_TAN2), z[6], z[2]), fma(splat(_TAN2), z[2], z[6])
-    s0, s3 = e0 + f0, e0 - f0
-    s1, s2 = e1 + f1, e1 - f1
-    p, q = z[3] + z[5], z[3] - z[5]
-    a, b = z[1] + p, z[1] - p
-    c, d = q - z[7], q + z[7]
-    d0, d3 = fma(splat(_TAN1), c, a), fma(splat(-_TAN1), a, c)
-    d1, d2 = fma(splat(_TAN3), d, b), fma(splat(-_TAN3), b, d)
-    x1, x6 = fma(splat(_RATIO), d1, s1), fma(splat(-_RATIO), d1, s1)
-    x2, x5 = fma(splat(-_RATIO), d2, s2), fma(splat(_RATIO), d2, s2)
-    return s0 + d0, x1, x2, s3 - d3, s3 + d3, x5, x6, s0 - d0
-
-
-@kernel(forceinline=True)
-def _requantize(y, at, reciprocal, step):
-    """Round one column of coefficients to its table and scale it for the inverse."""
-    index = fma(y, load(reciprocal, at), splat(_MAGIC)) - splat(_MAGIC)
-    return index * load(step, at)
-
-
-@kernel(forceinline=True)
-def _load8(array, at, gap):
-    return (
-        load(array, at),
-        load(array, at + gap),
-        load(array, at + 2 * gap),
-        load(array, at + 3 * gap),
-        load(array, at + 4 * gap),
-        load(array, at + 5 * gap),
-        load(array, at + 6 * gap),
-        load(array, at + 7 * gap),
-    )
-
-
-@kernel(forceinline=True)
-def _store8(array, at, gap, v):
-    store(array, at, v[0])
-    store(array, at + gap, v[1])
-    store(array, at + 2 * gap, v[2])
-    store(array, at + 3 * gap, v[3])
-    store(array, at + 4 * gap, v[4])
-    store(array, at + 5 * gap, v[5])
-    store(array, at + 6 * gap, v[6])
-    store(array, at + 7 * gap, v[7])
-
-
-@kernel(forceinline=True)
-def _analyse(source, starts, at, work):
-    """Vertical transform of 8 rows by 24 bytes: `source` at ``starts[y] + at`` to `work`, [byte][frequency]."""
-    for k in range(0, 24, 8):
-        x = at + k
-        h = _butterflies(
-            (
-                load_bytes(source, starts[0] + x),
-                load_bytes(source, starts[1] + x),
-                load_bytes(source, starts[2] + x),
-                load_bytes(source, starts[3] + x),
-                load_bytes(source, starts[4] + x),
-                load_bytes(source, starts[5] + x),
-                load_bytes(source, starts[6] + x),
-                load_bytes(source, starts[7] + x),
-            )
-        )
-        f = (
-            to_float(h[0]),
-            to_float(h[1]),
-            to_float(h[2]),
-            to_float(h[3]),
-            to_float(h[4]),
-            to_float(h[5]),
-            to_float(h[6]),
-            to_float(h[7]),
-        )
-        _store8(work, 8 * k, 8, transpose(_rotations(f)))
-
-
-@kernel(forceinline=True)
-def _quantize(work, reciprocal, step, done, first, next_channel, next_pixel):
-    """Horizontal transform of `work`, quantisation and inverse, to `done`, in any order of pixels and channels."""
-    for channel in range(3):
-        y = _rotations(_butterflies(_load8(work, 8 * channel, 24)))
-        x = _inverse(
-            (
-                _requantize(y[0], 0, reciprocal, step),
-                _requantize(y[1], 8, reciprocal, step),
-                _requantize(y[2], 16, reciprocal, step),
-                _requantize(y[3], 24, reciprocal, step),
-                _requantize(y[4], 32, reciprocal, step),
-                _requantize(y[5], 40, reciprocal, step),
-                _requantize(y[6], 48, reciprocal, step),
-                _requantize(y[7], 56, reciprocal, step),
-            )
-        )
-        _store8(done, first + channel * next_channel, next_pixel, x)
-
-
-@kernel(forceinline=True)
-def _synthesise(work, strip, at, pitch):
-    """Inverse vertical transform of `work` to 8 rows by 24 bytes of `strip`, `pitch` apart."""
-    for k in range(0, 24, 8):
-        x = _inverse(transpose(_load8(work, 8 * k, 8)))
-        store_bytes(strip, at + k, x[0])
-        store_bytes(strip, at + k + pitch, x[1])
-        store_bytes(strip, at + k + 2 * pitch, x[2])
-        store_bytes(strip, at + k + 3 * pitch, x[3])
-        store_bytes(strip, at + k + 4 * pitch, x[4])
-        store_bytes(strip, at + k + 5 * pitch, x[5])
-        store_bytes(strip, at + k + 6 * pitch, x[6])
-        store_bytes(strip, at + k + 7 * pitch, x[7])
 
 
 # --- the grid ---------------------------------------------------------------------------------------------------
@@ -220,7 +43,7 @@ def _synthesise(work, strip, at, pitch):
 @kernel
 def _inside(indices, side):
     """Tell whether every index lies in 0..side-1."""
-    for index in indices:  # noqa: SIM110 - Numba knows no all()
+    for index in indices.flat:  # noqa: SIM110 - Numba knows no all()
         if index < 0 or index >= side:
             return False
     return True
@@ -228,7 +51,7 @@ def _inside(indices, side):
 
 @kernel
 def _runs_backwards(cols):
-    """Tell whether the columns mostly descend: then the strip is written mirrored, so that runs ascend."""
+    """Tell whether the columns mostly descend: then they are read from a mirrored strip, so that runs ascend."""
     score = 0
     for x in range(1, cols.size):
         if cols[x] != cols[x - 1]:
@@ -260,6 +83,15 @@ def _plan_moves(cols, mirror, width, read, write):
 
 
 @kernel
+def _last_whole_move(write, moves, count):
+    """Return the last move that starts at least 16 bytes before the end of a row of `count` bytes; -1 if none."""
+    last = moves - 1
+    while last >= 0 and write[last] > count - 16:
+        last -= 1
+    return last
+
+
+@kernel
 def _sort_rows(rows, first, following):
     """Chain the output rows by the strip they read from: ``first[strip]``, then ``following[row]``, -1 ends."""
     first[:] = -1
@@ -269,39 +101,88 @@ def _sort_rows(rows, first, following):
         first[strip] = y
 
 
-# --- the pass over the image ------------------------------------------------------------------------------------
+@kernel
+def _used_blocks(cols, used):
+    """Write the numbers of the blocks that any of `cols` reads from to the front of `used`; return how many."""
+    wanted = np.zeros(used.size, np.bool_)
+    for column in cols.flat:
+        wanted[column >> 3] = True
+    count = 0
+    for number in range(used.size):
+        if wanted[number]:
+            used[count] = number
+            count += 1
+    return count
+
+
+# --- one strip of eight rows ------------------------------------------------------------------------------------
+
+
+@kernel
+def _copy_edge(source, starts, width, number, edge):
+    """Copy the last block of a strip to `edge`, 8 rows of 24 bytes, repeating the image's last pixel.
+
+    Row y begins at ``_EDGE_PITCH * y + 24``: there is room before it for the pixels of the block before, which come
+    with the row's last 24 bytes, and behind it for what a move of 16 bytes writes beyond the block.
+    """
+    inside = width - 8 * number
+    for y in range(8):
+        begin = _EDGE_PITCH * y + 24
+        if width >= 8:
+            end = starts[y] + 3 * width
+            move16(source, end - 24, edge, begin + 3 * inside - 24, np.uint8(0))
+            move16(source, end - 16, edge, begin + 3 * inside - 16, np.uint8(0))
+        else:
+            for x in range(3 * width):
+                edge[begin + x] = source[starts[y] + x]
+        for x in range(inside, 8):
+            move16(edge, begin + 3 * x - 3, edge, begin + 3 * x, np.uint8(0))
 
 
 @kernel
 def _decode_strip(source, height, width, top, used, tables, work, order, strip):
     """Quantise the blocks of the eight rows from `top` on that are `used`, to `strip`, uint8 (8 * pitch,).
 
-    Blocks that hang over the right side read a copy that repeats the last pixel; rows below the image are the
+    A block that hangs over the right side reads a copy that repeats the last pixel; rows below the image are the
     last row again.
     """
     reciprocal, step = tables
-    block, done, starts, edge = work
+    analysed, done, starts, edge = work
     first, next_channel, next_pixel, begin, next_block = order
     pitch = strip.size // 8
     for y in range(8):
         starts[y] = 3 * width * min(top + y, height - 1)
-    for number in range(used.size):
-        if not used[number]:
-            continue
-        left = 24 * number
-        if left + 24 <= 3 * width:
-            _analyse(source, starts, left, block)
-        else:
-            for y in range(8):
-                for x in range(8):
-                    pixel = starts[y] + 3 * min(8 * number + x, width - 1)
-                    for channel in range(3):
-                        edge[24 * y + 3 * x + channel] = source[pixel + channel]
-            for y in range(8):
-                starts[y] = 24 * y
-            _analyse(read_only(edge), starts, 0, block)
-        _quantize(block, reciprocal, step, done, first, next_channel, next_pixel)
-        _synthesise(done, strip, begin + number * next_block, pitch)
+    for start in range(0, used.size, _GROUP):
+        count = min(_GROUP, used.size - start)
+        for k in range(count):
+            number = used[start + k]
+            if 24 * number + 24 <= 3 * width:
+                analyse(source, starts, 24 * number, analysed, _WORK * k)
+            else:
+                _copy_edge(source, starts, width, number, edge)
+                for y in range(8):
+                    starts[y] = _EDGE_PITCH * y + 24
+                analyse(read_only(edge), starts, 0, analysed, _WORK * k)
+        for k in range(count):
+            quantize(analysed, _WORK * k, reciprocal, step, done, _WORK * k + first, next_channel, next_pixel)
+        for k in range(count):
+            synthesise(done, _WORK * k, strip, begin + used[start + k] * next_block, pitch)
+
+
+@kernel
+def _mirror_strip(strip, width, mirrored):
+    """Write the pixels of each row of `strip`, `width` of them, in reverse order to `mirrored`."""
+    pitch = strip.size // 8
+    for y in range(8):
+        for x in range(width):
+            move16(strip, y * pitch + 3 * (width - 1 - x), mirrored, y * pitch + 3 * x, np.uint8(0))
+
+
+@kernel
+def _gather(strip, base, read, write, begin, end, sign, out, at):
+    """Carry out the moves from `begin` to `end` of one row, with the bits of `sign` turned."""
+    for k in range(begin, end):
+        move16(strip, base + read[k], out, at + write[k], sign)
 
 
 @kernel
@@ -318,34 +199,74 @@ def _encode_bytes(line, count, mode, scale, offset, table):
                 line[x + channel] = table[channel, line[x + channel]]
 
 
+@kernel(forceinline=True)
+def _write_group(line, x, scale, offset, out, at):
+    """Write the 24 levels from ``line[x]`` on as floats to ``out[at]``."""
+    for k in range(0, 24, 8):
+        store(out, at + k, fma(to_float(load_bytes(line, x + k)), load(scale, k), load(offset, k)))
+
+
 @kernel
 def _write_floats(line, count, scale, offset, spare, out, at):
-    """Write a row of levels as ``level * scale + offset``; both repeat every 24 numbers.
+    """Write a row of levels as ``level * scale + offset``; both repeat every pixel, and here every 24 numbers.
 
-    The last, partial group goes through `spare`: a level has the same value wherever it stands.
+    The last group overlaps the one before it, with the same values. A row shorter than a group goes through `spare`.
     """
-    for x in range(0, count, 24):
-        whole = x + 24 <= count
-        for k in range(0, 24, 8):
-            vector = fma(to_float(load_bytes(line, x + k)), load(scale, k), load(offset, k))
-            if whole:
-                store(out, at + x + k, vector)
-            else:
-                store(spare, k, vector)
-    for x in range(count - count % 24, count):
-        out[at + x] = spare[x % 24]
+    if count < 24:
+        _write_group(line, 0, scale, offset, spare, 0)
+        for x in range(count):
+            out[at + x] = spare[x]
+        return
+    for x in range(0, count - 24, 24):
+        _write_group(line, x, scale, offset, out, at + x)
+    _write_group(line, count - 24, scale, offset, out, at + count - 24)
 
 
 @kernel
-def _write_bytes(line, count, sign, out, at):
-    """Copy a row, with the bits of `sign` turned. The last move overlaps the one before it."""
+def _write_bytes(line, begin, count, sign, out, at):
+    """Copy a row from `begin` on, with the bits of `sign` turned. The last move overlaps the one before it."""
     if count < 16:
-        for x in range(count):
+        for x in range(begin, count):
             out[at + x] = line[x] ^ sign
         return
-    for x in range(0, count - 16, 16):
+    for x in range(begin, count - 16, 16):
         move16(line, x, out, at + x, sign)
     move16(line, count - 16, out, at + count - 16, sign)
+
+
+@kernel
+def _write_strip(strip, rows, y, following, plan, line, encoding, out, floats, start):
+    """Write the output rows of one draw that read from `strip`: row `y` and those chained to it.
+
+    `start` is where the draw begins in the output.
+    """
+    read, write, moves, last = plan
+    mode, sign, scale, offset, table, spare = encoding
+    count = line.size - 24
+    pitch = strip.size // 8
+    keep = np.uint8(0)
+    previous = -1
+    while y >= 0:
+        base, at = (rows[y] & 7) * pitch, start + y * count
+        if mode == AS_IS and last >= 0:
+            # Straight to the output. Rows come in any order: nothing may be written beyond the end of this one.
+            _gather(strip, base, read, write, 0, last, sign, out, at)
+            _gather(strip, base, read, write, last, moves, keep, line, 0)
+            _write_bytes(line, write[last], count, sign, out, at)
+        else:
+            if rows[y] != previous:
+                previous = rows[y]
+                _gather(strip, base, read, write, 0, moves, keep, line, 0)
+                if mode in (AFFINE, LOOK_UP):
+                    _encode_bytes(line, count, mode, scale, offset, table)
+            if mode == FLOATS:
+                _write_floats(line, count, scale, offset, spare, floats, at)
+            else:
+                _write_bytes(line, 0, count, sign, out, at)
+        y = following[y]
+
+
+# --- the pass over the image ------------------------------------------------------------------------------------
 
 
 @kernel
@@ -354,54 +275,72 @@ def defend_into(
 ):
     """Defend `source`, uint8 (height * width * 3,), into `out` (uint8) or, in mode FLOATS, into `floats`.
 
-    Both outputs are flat, (rows.size * cols.size * 3,); the one that is not used may be empty. The workspace is
-    this call's own, so that threads need no lock. Returns False, and writes nothing, if an index of `rows` or
-    `cols` lies outside the image.
+    `rows` and `cols` are int32 (draws, output height) and (draws, output width). Both outputs are flat, (draws *
+    output height * output width * 3,); the one that is not used may be empty. The workspace is this call's own, so
+    that threads need no lock. Returns False, and writes nothing, if an index lies outside the image.
     """
     if not (_inside(rows, height) and _inside(cols, width)):
         return False
+    draws, out_height = rows.shape
+    out_width = cols.shape[1]
     blocks, strips = (width + 7) // 8, (height + 7) // 8
-    count = 3 * cols.size
+    count = 3 * out_width
     pitch = 24 * blocks + 16  # a move may read 15 bytes beyond its first
     strip = np.empty(8 * pitch, np.uint8)
     line = np.empty(count + 24, np.uint8)
-    work = (np.empty(192, np.float32), np.empty(192, np.float32), np.empty(8, np.int64), np.empty(192, np.uint8))
-
-    mirror = _runs_backwards(cols)
-    read, write = np.empty(cols.size, np.int32), np.empty(cols.size, np.int32)
-    moves = _plan_moves(cols, mirror, 8 * blocks, read, write)
-    used = np.zeros(blocks, np.bool_)
-    for column in cols:
-        used[column >> 3] = True
-    order = (
-        (16 if swap else 0) + (168 if mirror else 0),
-        -8 if swap else 8,
-        -24 if mirror else 24,
-        24 * (blocks - 1) if mirror else 0,
-        -24 if mirror else 24,
+    work = (
+        np.empty(_GROUP * _WORK, np.float32),
+        np.empty(_GROUP * _WORK, np.float32),
+        np.empty(8, np.int64),
+        np.empty(8 * _EDGE_PITCH, np.uint8),
     )
-    first, following = np.empty(strips, np.int32), np.empty(rows.size, np.int32)
-    _sort_rows(rows, first, following)
+    spare = np.empty(24, np.float32)
+    used = np.empty(blocks, np.int32)
+    used = used[: _used_blocks(cols, used)]
+
+    # The strip is decoded in the order of the first draw; draws the other way round read a mirrored copy of it.
+    read, write = np.empty((draws, out_width), np.int32), np.empty((draws, out_width), np.int32)
+    first, following = np.empty((draws, strips), np.int32), np.empty((draws, out_height), np.int32)
+    moves, last = np.empty(draws, np.int32), np.empty(draws, np.int32)
+    mirror = np.empty(draws, np.bool_)
+    both = False
+    for draw in range(draws):
+        mirror[draw] = _runs_backwards(cols[draw])
+        both |= mirror[draw] != mirror[0]
+        moves[draw] = _plan_moves(cols[draw], mirror[draw], 8 * blocks, read[draw], write[draw])
+        last[draw] = _last_whole_move(write[draw], moves[draw], count)
+        _sort_rows(rows[draw], first[draw], following[draw])
+    mirrored = np.empty(strip.size if both else 0, np.uint8)
+    order = (
+        (16 if swap else 0) + (168 if mirror[0] else 0),
+        -8 if swap else 8,
+        -24 if mirror[0] else 24,
+        24 * (blocks - 1) if mirror[0] else 0,
+        -24 if mirror[0] else 24,
+    )
 
     for number in range(strips):
-        y = first[number]
-        if y < 0:
+        needed = False
+        for draw in range(draws):
+            needed |= first[draw, number] >= 0
+        if not needed:
             continue
         _decode_strip(source, height, width, 8 * number, used, (reciprocal, step), work, order, strip)
-        previous = -1
-        while y >= 0:
-            if rows[y] != previous:
-                previous = rows[y]
-                base = (previous & 7) * pitch
-                for k in range(moves):
-                    move16(strip, base + read[k], line, write[k], np.uint8(0))
-                if mode in (AFFINE, LOOK_UP):
-                    _encode_bytes(line, count, mode, scale, offset, table)
-            if mode == FLOATS:
-                _write_floats(line, count, scale, offset, work[0], floats, y * count)
-            else:
-                _write_bytes(line, count, sign, out, y * count)
-            y = following[y]
+        if both:
+            _mirror_strip(strip, 8 * blocks, mirrored)
+        for draw in range(draws):
+            _write_strip(
+                mirrored if mirror[draw] != mirror[0] else strip,
+                rows[draw],
+                first[draw, number],
+                following[draw],
+                (read[draw], write[draw], moves[draw], last[draw]),
+                line,
+                (mode, sign, scale, offset, table, spare),
+                out,
+                floats,
+                draw * out_height * count,
+            )
     return True
 
 
@@ -410,8 +349,9 @@ def defend_into(
 
 def _as_axis(indices: ArrayLike, side: int, name: str) -> NDArray[np.int32]:
     """Return an axis of the grid as the kernel wants it; one from `sample_grid` is left to the kernel to check."""
-    fast = isinstance(indices, np.ndarray) and indices.dtype == np.int32 and indices.ndim == 1 and indices.size > 0
-    return np.ascontiguousarray(indices) if fast else check_axis(indices, side, name)
+    if type(indices) is np.ndarray and indices.dtype == np.int32 and indices.ndim == 1 and indices.size:
+        return indices
+    return check_axis(indices, side, name)
 
 
 class FusedDefense:
@@ -430,8 +370,9 @@ class FusedDefense:
     def __init__(self, quant_table: ArrayLike, encoding: Encoding | None = None) -> None:
         self.encoding = Encoding() if encoding is None else encoding
         self._folded = fold_table(as_quant_table(quant_table))
-        self._plan = self.encoding.kernel_plan()
-        self._swap = self.encoding.channel_order == "BGR"
+        mode, sign, scale, offset, table = self.encoding.kernel_plan()
+        self._plan = (self.encoding.channel_order == "BGR", mode, np.uint8(sign), scale, offset, table)
+        self._floats = mode == FLOATS
 
     def into(self, image: ArrayLike, grid: Grid, out: NDArray[np.generic]) -> None:
         """Write the defended `image` to `out`.
@@ -451,8 +392,44 @@ class FusedDefense:
             If an index lies outside the image or `out` does not fit.
         """
         source = as_image(image)
-        rows, cols = (_as_axis(*axis) for axis in zip(grid, source.shape, ("rows", "cols"), strict=False))
-        expected = (rows.size, cols.size, 3)
+        rows = _as_axis(grid[0], source.shape[0], "rows")
+        cols = _as_axis(grid[1], source.shape[1], "cols")
+        self._run(source, rows.reshape(1, -1), cols.reshape(1, -1), out, (rows.size, cols.size, 3))
+
+    def into_many(self, image: ArrayLike, grids: Sequence[Grid], out: NDArray[np.generic]) -> None:
+        """Write several draws of one defended `image` to `out`; it is quantised only once.
+
+        Parameters
+        ----------
+        image : uint8 (H, W, 3)
+            As in `into`.
+        grids : sequence of Grid
+            At least one, of the same lengths.
+        out : dtype of the encoding, (len(grids), len(rows), len(cols), 3)
+            C-contiguous, for instance the interpreter's batched input tensor.
+
+        Raises
+        ------
+        InputError
+            If the grids are of different lengths, an index lies outside the image, or `out` does not fit.
+        """
+        source = as_image(image)
+        axes = [
+            [_as_axis(grid[axis], source.shape[axis], name) for grid in grids] for axis, name in enumerate(Grid._fields)
+        ]
+        if len({(rows.size, cols.size) for rows, cols in zip(*axes, strict=True)}) != 1:
+            raise InputError("expected at least one grid, all with as many rows and as many columns")
+        rows, cols = (np.stack(axis) for axis in axes)
+        self._run(source, rows, cols, out, (len(grids), rows.shape[1], cols.shape[1], 3))
+
+    def _run(
+        self,
+        source: NDArray[np.uint8],
+        rows: NDArray[np.int32],
+        cols: NDArray[np.int32],
+        out: NDArray[np.generic],
+        expected: tuple[int, ...],
+    ) -> None:
         flags = out.flags
         if out.dtype != self.encoding.dtype or out.shape != expected or not (flags.c_contiguous and flags.writeable):
             raise InputError(
@@ -460,26 +437,13 @@ class FusedDefense:
             )
         if not source.flags.c_contiguous or np.may_share_memory(source, out):
             source = source.copy()
-        pixels = source.reshape(-1).view()
-        pixels.flags.writeable = False  # one compiled version for both kinds of input
+        pixels = source.reshape(-1)
+        pixels.setflags(write=False)  # a view: one compiled version for both kinds of input
         target = out.reshape(-1)
-        mode, sign, scale, offset, table = self._plan
+        if self._floats:
+            bytes_out, floats_out = _NO_BYTES, target
+        else:
+            bytes_out, floats_out = target.view(np.uint8), _NO_FLOATS
         height, width, _ = source.shape
-        done = defend_into(
-            pixels,
-            height,
-            width,
-            *self._folded,
-            rows,
-            cols,
-            self._swap,
-            mode,
-            np.uint8(sign),
-            scale,
-            offset,
-            table,
-            _NO_BYTES if mode == FLOATS else target.view(np.uint8),
-            target if mode == FLOATS else _NO_FLOATS,
-        )
-        if not done:
+        if not defend_into(pixels, height, width, *self._folded, rows, cols, *self._plan, bytes_out, floats_out):
             raise InputError(f"the grid points outside the image of {height}x{width} pixels")

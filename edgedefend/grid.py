@@ -37,11 +37,13 @@ def check_grid_parameters(num_steps: int, distort_limit: float) -> None:
         raise InputError(f"distort_limit is {distort_limit!r}, expected a number from 0 to below 1")
 
 
-def _uniform(count: int, rng: np.random.Generator | None) -> NDArray[np.float64]:
-    """Draw `count` numbers from U(0, 1): from the operating system, or from `rng` where one is given."""
-    if rng is not None:
-        return rng.random(count)
-    return (np.frombuffer(os.urandom(8 * count), np.uint64) >> np.uint64(11)) * 2.0**-53
+def _random_bits(count: int, rng: np.random.Generator | None) -> NDArray[np.uint64]:
+    """Return `count` random words, read-only: from the operating system, or from `rng` where one is given."""
+    if rng is None:
+        return np.frombuffer(os.urandom(8 * count), np.uint64)
+    bits = (rng.random(count) * 2.0**53).astype(np.uint64) << np.uint64(11)
+    bits.flags.writeable = False  # one compiled kernel for both
+    return bits
 
 
 def sample_grid(
@@ -82,11 +84,9 @@ def sample_grid(
     if height < 1 or width < 1:
         raise InputError(f"a grid needs an image of at least 1x1 pixels, not {height}x{width}")
     row_cells, col_cells = min(num_steps, height), min(num_steps, width)
-    draws = _uniform(row_cells + col_cells + 2, rng)
-    stretch = 1 + distort_limit * (2 * draws[2:] - 1)
+    bits = _random_bits(row_cells + col_cells + 2, rng)
     grid = Grid(np.empty(height, np.int32), np.empty(width, np.int32))
-    kernels.fill_axis(stretch[:row_cells], draws[0] < 0.5, grid.rows)
-    kernels.fill_axis(stretch[row_cells:], draws[1] < 0.5, grid.cols)
+    kernels.draw_grid(bits, float(distort_limit), row_cells, grid.rows, grid.cols)
     return grid
 
 

@@ -32,6 +32,7 @@ from typing import Any
 
 import numba
 from numba.core import caching
+from numba.core.runtime import rtsys
 
 __all__ = ["TARGETS", "cache_folder", "cpu_parts", "kernel", "prebuilt_folder", "sources_digest", "target_facts"]
 
@@ -46,7 +47,7 @@ TARGETS: dict[str, tuple[tuple[str, ...], str]] = {
     "cortex-a76": (("0xd0b",), _BASE),
     "cortex-a78ae": (("0xd42",), _BASE),
 }
-_KERNEL_SOURCES = ("kernels.py", "fused.py", "simd.py", "jit.py")
+_KERNEL_SOURCES = ("kernels.py", "fused.py", "transform.py", "simd.py", "jit.py")
 
 
 @functools.lru_cache(maxsize=1)
@@ -202,6 +203,16 @@ class _KernelCache(caching.FunctionCache):
         places = [place for place in (_prebuilt, _own) if place is not None]
         base, stamp = self._impl.filename_base, sources_digest()
         self._files = [caching.IndexDataCacheFile(str(place), base, stamp) for place in places]
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Load a kernel without what Numba does first: make ready to compile, which takes longer than all the rest.
+
+        Compiled code needs no typing rules and no implementations of operators, only the runtime's symbols to be
+        linked with. Where nothing is found and it is compiled after all, the compiler makes itself ready.
+        """
+        rtsys.initialize(target_context)
+        with self._guard_against_spurious_io_errors():
+            return self._load_overload(sig, target_context)
 
     def _load_overload(self, sig: Any, target_context: Any) -> Any:
         key = self._index_key(sig, target_context.codegen())

@@ -23,7 +23,7 @@ def _kernels() -> list[tuple[Any, str]]:
     """Return (module, name) of every kernel that Python code calls."""
     from edgedefend import fused, kernels
 
-    return [(fused, "defend_into"), (kernels, "fill_axis"), (kernels, "quantize_blocks"), (kernels, "gather")]
+    return [(fused, "defend_into"), (kernels, "draw_grid"), (kernels, "quantize_blocks"), (kernels, "gather")]
 
 
 def run_every_variant() -> None:

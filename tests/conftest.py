@@ -14,6 +14,8 @@ from edgedefend.dataset import load_dataset
 from edgedefend.sources import read_image
 
 ROOT = Path(__file__).resolve().parent.parent
+# What a child needs beyond an environment of its own to run on the same emulated CPU as this process (tests/arm).
+EMULATED = {name: value for name, value in os.environ.items() if name == "QEMU_CPU"}
 
 
 @pytest.fixture(scope="session")
@@ -59,14 +61,23 @@ def one_line(result: subprocess.CompletedProcess[str], code: int) -> str:
 COLORS = ("red", "green", "blue")
 
 
+# On a board (real or emulated) there is no TensorFlow: bundles made beforehand are handed over in this folder.
+READY_BUNDLES = os.environ.get("EDGEDEFEND_TEST_BUNDLES")
+
+
 @pytest.fixture(scope="session")
 def color_model_file(tmp_path_factory) -> Path:
-    """A real Keras model whose right answers are known: the mean of each channel is its logit.
+    """A real Keras model whose right answers are known, see `write_color_model`."""
+    pytest.importorskip("tensorflow", reason="makes its model with TensorFlow (extra 'convert')")
+    return write_color_model(tmp_path_factory.mktemp("color-model"))
+
+
+def write_color_model(folder: Path) -> Path:
+    """Write a real Keras model whose right answers are known: the mean of each channel is its logit.
 
     It names the strongest of red, green and blue, so a swapped channel order gives a wrong answer. A depthwise
     convolution and a dense layer give the quantisers something to do.
     """
-    pytest.importorskip("tensorflow", reason="makes its model with TensorFlow (extra 'convert')")
     from convert.tf import import_tensorflow
 
     tf = import_tensorflow()
@@ -79,7 +90,6 @@ def color_model_file(tmp_path_factory) -> Path:
     model = tf.keras.Model(inputs, outputs)
     model.get_layer("blur").set_weights([np.full((3, 3, 3, 1), 1 / 9, np.float32)])
     model.get_layer("colors").set_weights([8 * np.eye(3, dtype=np.float32), np.zeros(3, np.float32)])
-    folder = tmp_path_factory.mktemp("color-model")
     path = folder / "colors.keras"
     model.save(path)
     (folder / "colors.toml").write_text('[input]\nscale = 0.00392156862745098\n\n[output]\nlabels = "labels.txt"\n')
@@ -90,9 +100,13 @@ def color_model_file(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def color_photographs(tmp_path_factory) -> Path:
     """A CSV of 12 noisy pictures, each with one colour stronger than the others."""
+    return write_color_photographs(tmp_path_factory.mktemp("color-data"))
+
+
+def write_color_photographs(folder: Path) -> Path:
+    """Write 12 noisy pictures, each with one colour stronger than the others, and the CSV that names them."""
     import cv2
 
-    folder = tmp_path_factory.mktemp("color-data")
     rng = np.random.default_rng(5)
     lines = ["file,label,target"]
     for number in range(12):
@@ -106,11 +120,18 @@ def color_photographs(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def color_bundles(tmp_path_factory, color_model_file, color_photographs, run_cli) -> Path:
+def color_bundles(tmp_path_factory, request, run_cli) -> Path:
     """The colour model converted in all precisions by the command line: a folder with one bundle each."""
+    if READY_BUNDLES:
+        return Path(READY_BUNDLES)
+    model = request.getfixturevalue("color_model_file")
+    photographs = request.getfixturevalue("color_photographs")
     out = tmp_path_factory.mktemp("color-bundles") / "out"
-    result = run_cli(
-        "convert", "--model", color_model_file, "--data", color_photographs, "--out", out, "--pack", "--steps", 3
-    )
+    result = run_cli(*convert_colors(model, photographs, out))
     assert result.returncode == 0, result.stderr
     return out
+
+
+def convert_colors(model: Path, photographs: Path, out: Path) -> list[object]:
+    """Return the words after `edgedefend` that make the bundles of `color_bundles` in `out`."""
+    return ["convert", "--model", model, "--data", photographs, "--out", out, "--pack", "--steps", 3]

@@ -17,6 +17,7 @@ from tests import reference
 from tests.conftest import ROOT
 
 TABLE = load_quant_table("feature-distillation")
+LEARNED = load_quant_table("efficientnet-lite0")
 # No entry is a round number, so that hardly any coefficient or pixel lies on a tie.
 UNEVEN = (20 + np.arange(64).reshape(8, 8) * 1.2345 + np.sqrt(2)).astype(np.float32)
 
@@ -31,7 +32,9 @@ def fused(image, grid, table=TABLE, encoding=None):
 def plain(image, grid, table=TABLE):
     """The readable kernels."""
     quantized = np.empty_like(image)
-    kernels.quantize_blocks(np.ascontiguousarray(image), np.asarray(table, np.float32), kernels.dct_matrix(), quantized)
+    kernels.quantize_blocks(
+        np.ascontiguousarray(image), np.asarray(table, np.float32), kernels.cosine_matrix(), quantized
+    )
     return quantized[np.asarray(grid[0])][:, np.asarray(grid[1])]
 
 
@@ -52,10 +55,35 @@ def test_photographs_differ_from_the_exact_answer_only_at_ties(photographs):
 
 def test_photographs_differ_from_the_plain_kernels_in_a_small_stated_fraction(photographs):
     grid = identity(224, 224)
-    for image in photographs:
-        # A table of whole numbers puts whole blocks on ties (25 * 4 / 8 = 12.5), an uneven one hardly any.
-        assert np.mean(fused(image, grid) != plain(image, grid)) < 0.04
-        assert np.mean(fused(image, grid, UNEVEN) != plain(image, grid, UNEVEN)) < 0.002
+    # Whole numbers put whole blocks on exact ties (25 * 4 / 8 = 12.5): both send them to even.
+    for table in (TABLE, LEARNED, UNEVEN):
+        differing = [np.mean(fused(image, grid, table) != plain(image, grid, table)) for image in photographs]
+        assert np.mean(differing) < 0.0005
+        assert max(differing) < 0.002
+
+
+FOURTH = np.array([1, -1, -1, 1, 1, -1, -1, 1])  # frequency 4, a whole number in every place
+
+
+@pytest.mark.parametrize("entry", [20, 25, 30, 100])
+@pytest.mark.parametrize("vertical", [0, 4])
+@pytest.mark.parametrize("horizontal", [0, 4])
+def test_coefficients_on_exact_ties_go_to_even(entry, vertical, horizontal):
+    pattern = np.outer(FOURTH if vertical else np.ones(8, int), FOURTH if horizontal else np.ones(8, int)).ravel()
+    start = 128 if vertical or horizontal else 0
+    for halves in range(1, 12, 2):
+        total = 4 * halves * entry  # of levels times pattern: the coefficient is halves / 2 * entry
+        levels = start + pattern * (total // 64 + (np.arange(64) < total % 64))
+        if levels.min() < 0 or levels.max() > 255:
+            continue
+        assert (pattern * levels).sum() == total
+        index = np.round(halves / 2)
+        mean = np.round(levels.sum() / 8 / entry) if start else 0
+        expected = np.clip(np.round((mean + pattern * index) * entry / 8), 0, 255).reshape(8, 8, 1)
+        image = np.repeat(levels.reshape(8, 8, 1), 3, 2).astype(np.uint8)
+        table = np.full((8, 8), float(entry))
+        assert (fused(image, identity(8, 8), table) == expected).all()
+        assert (plain(image, identity(8, 8), table) == expected).all()
 
 
 @pytest.mark.parametrize("level", [0, 1, 12, 127, 128, 200, 254, 255])
@@ -107,6 +135,7 @@ ENCODINGS = [
     ((np.uint8, (1.9133, 0.3129, 1.0417), (-3.123, 40.21, 17.77)), AFFINE),
     ((np.int8, 0.5, -64), AFFINE),
     ((np.int8, 0.77, -100.3), LOOK_UP),  # 0.77 * 40 - 100.3 is a tie, and float32 does not see it
+    ((np.uint8, 5000.1, -3.0), LOOK_UP),  # beyond 16 bits
     ((np.float32,), None),
     ((np.float32, 1 / 128, -127 / 128), None),
     ((np.float32, (0.017, 0.0175, 0.0174), (-2.1, -2.0, -1.8)), None),
@@ -167,6 +196,30 @@ def test_writes_nothing_beside_its_tensor():
         assert (batch[0] == 77).all()
         assert (batch[2] == 77).all()
         assert (batch[1] == fused(image, grid)).all()
+
+
+@pytest.mark.parametrize("arguments", [(np.uint8,), (np.int8, 1, -128), (np.int8, 0.77313, -100.3), (np.float32, 2, 1)])
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (9, 3), (17, 23), (64, 48)])
+def test_many_draws_are_each_what_one_draw_is(arguments, height, width):
+    image, encoding = noise(height, width), Encoding(*arguments)
+    # Every start: the strip is decoded in one direction and mirrored for the other.
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        grids = [sample_grid(height, width, rng=rng) for _ in range(4)]
+        out = np.full((4, height, width, 3), 77, encoding.dtype)
+        FusedDefense(TABLE, encoding).into_many(image, grids, out)
+        for grid, one in zip(grids, out, strict=True):
+            assert (one == fused(image, grid, encoding=encoding)).all()
+
+
+def test_many_draws_that_do_not_fit_are_refused():
+    image, grids, out = noise(8, 9), [identity(8, 9), identity(8, 9)], np.full((2, 8, 9, 3), 77, np.uint8)
+    for wrong in ([], [identity(8, 9), identity(8, 8)], [identity(8, 9)] * 3, [identity(8, 9), identity(9, 9)]):
+        with pytest.raises(InputError, match="expected"):
+            FusedDefense(TABLE).into_many(image, wrong, out)
+    with pytest.raises(InputError, match="outside the image"):
+        FusedDefense(TABLE).into_many(image, [grids[0], Grid(grids[0].rows, grids[0].cols + np.int32(1))], out)
+    assert (out == 77).all()
 
 
 def test_threads_do_not_disturb_each_other(photographs):
@@ -252,6 +305,10 @@ for seed in range(4):
         out = np.empty((11, 13, 3), arguments[0])
         FusedDefense(table, Encoding(*arguments)).into(image, grid, out)
         print(out.tobytes().hex())
+grids = [sample_grid(11, 13, rng=np.random.default_rng(seed)) for seed in range(4)]
+out = np.empty((4, 11, 13, 3), np.uint8)
+FusedDefense(table).into_many(image, grids, out)
+print(out.tobytes().hex())
 """
 
 

@@ -64,11 +64,25 @@ def test_the_paper_s_share_of_dropped_pixels():
 def test_default_randomness_is_fresh_and_uniform():
     grids = [sample_grid(224, 224) for _ in range(200)]
     assert len({g.rows.tobytes() + g.cols.tobytes() for g in grids}) == 200
-    draws = grid._uniform(20000, None)
+    draws = (grid._random_bits(20000, None) >> np.uint64(11)) * 2.0**-53
     assert draws.min() >= 0
     assert draws.max() < 1
     assert abs(draws.mean() - 0.5) < 0.02
     assert abs(draws.var() - 1 / 12) < 0.005
+
+
+@pytest.mark.parametrize(("height", "width", "steps"), [(224, 200, 10), (5, 3, 10), (1, 1, 1), (40, 40, 7)])
+def test_a_generator_s_numbers_are_the_flips_and_the_stretches(height, width, steps):
+    for seed in range(20):
+        drawn = sample_grid(height, width, steps, 0.3, rng=np.random.default_rng(seed))
+        row_cells, col_cells = min(steps, height), min(steps, width)
+        numbers = np.random.default_rng(seed).random(2 + row_cells + col_cells)
+        stretch = 1 + 0.3 * (2 * numbers[2:] - 1)
+        rows, cols = np.empty(height, np.int32), np.empty(width, np.int32)
+        kernels.fill_axis(stretch[:row_cells], numbers[0] < 0.5, rows)
+        kernels.fill_axis(stretch[row_cells:], numbers[1] < 0.5, cols)
+        assert (drawn.rows == rows).all()
+        assert (drawn.cols == cols).all()
 
 
 def test_a_generator_makes_it_repeatable():

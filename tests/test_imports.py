@@ -5,7 +5,11 @@ import sys
 
 import pytest
 
-HEAVY = ("tensorflow", "keras", "matplotlib", "scipy", "skimage", "foolbox", "pyinfra", "convert", "bench.attacks")
+HEAVY = (
+    *("tensorflow", "keras", "matplotlib", "scipy", "skimage", "foolbox", "pyinfra", "convert", "bench.attacks"),
+    *("bench.arm", "capstone", "elftools", "unicorn"),
+    "cryptography",
+)
 
 
 def loaded_after(statement: str) -> set[str]:
@@ -15,9 +19,40 @@ def loaded_after(statement: str) -> set[str]:
 
 
 def test_the_package_alone_is_light():
-    modules = loaded_after("import edgedefend")
-    assert not modules & {*HEAVY, "numba", "llvmlite", "cv2", "click", "ai_edge_litert"}
+    heavy = {*HEAVY, "numba", "llvmlite", "cv2", "click", "ai_edge_litert"}
+    assert not loaded_after("import edgedefend") & {*heavy, "numpy"}
+    modules = loaded_after("from edgedefend import *\nfrom edgedefend import Defense, remap, quantize, Grid")
+    assert not modules & heavy
     assert "numpy" in modules
+
+
+def test_the_public_names_are_there():
+    import edgedefend
+    from edgedefend import defense
+
+    assert edgedefend.Defense is defense.Defense
+    assert set(edgedefend._HOME) <= set(dir(edgedefend))
+    assert all(hasattr(edgedefend, name) for name in edgedefend._HOME)
+    assert not hasattr(edgedefend, "nothing")
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "edgedefend.cli",
+        "edgedefend.device",
+        "edgedefend.board",
+        "edgedefend.board_apply",
+        "edgedefend.board_activate",
+        "edgedefend.commands.board",
+        "edgedefend.commands.doctor",
+        "edgedefend.doctor.hardware",
+        "edgedefend.doctor.software",
+    ],
+)
+def test_what_looks_at_a_board_needs_no_numpy(module):
+    """The doctor runs where NumPy, Numba or the interpreter is broken."""
+    assert not loaded_after(f"import {module}") & {*HEAVY, "numpy", "numba", "llvmlite", "cv2", "ai_edge_litert"}
 
 
 @pytest.mark.parametrize(
@@ -30,14 +65,27 @@ def test_the_package_alone_is_light():
         "edgedefend.commands.show",
         "edgedefend.dataset",
         "edgedefend.stream",
+        "edgedefend.server",
+        "edgedefend.commands.serve",
         "bench.commands",
         "bench.accuracy",
+        "bench.compare",
         "bench.latency",
+        "bench.memory",
+        "bench.report",
+        "bench.soak",
+        "bench.startup",
         "bench.throughput",
     ],
 )
 def test_a_board_needs_nothing_of_the_desktop(module):
     assert not loaded_after(f"import {module}") & set(HEAVY)
+
+
+def test_reading_results_needs_nothing_that_measures():
+    """A report is drawn where the results are: no interpreter, no kernels, no OpenCV."""
+    modules = loaded_after("import bench.commands.report, bench.commands.compare, bench.report, bench.compare")
+    assert not modules & {*HEAVY, "numba", "llvmlite", "cv2", "ai_edge_litert", "edgedefend.classifier"}
 
 
 def test_help_imports_no_command():

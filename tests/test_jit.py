@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgedefend import jit
-from tests.conftest import ROOT
+from tests.conftest import EMULATED, ROOT
 
 DEFEND = (
     "from edgedefend.warmup import cache_statistics, run_every_variant\nrun_every_variant(); print(*cache_statistics())"
@@ -22,7 +22,7 @@ def run(env: dict[str, str], code: str = DEFEND) -> subprocess.CompletedProcess[
         text=True,
         check=False,
         cwd="/",
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **env},
+        env={**EMULATED, "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **env},
     )
 
 
@@ -73,6 +73,53 @@ def test_with_nowhere_to_read_or_write_it_still_works():
         "from edgedefend.warmup import cache_statistics; print(*cache_statistics())"
     )
     assert statistics(run(nowhere, code)) == (0, 2)
+
+
+CLASSIFY = """
+import sys
+from edgedefend.cli import main
+try:
+    main(sys.argv[1:])
+finally:
+    from edgedefend.warmup import cache_statistics
+    print(*cache_statistics())
+    print("ready to compile" if "numba.np.linalg" in sys.modules else "not ready to compile")
+"""
+
+
+def test_a_real_classify_after_warming_up_compiles_nothing(warm, tmp_path, color_bundles, color_photographs):
+    """In a fresh process of a user without a home, from an install that cannot be written, with other draws."""
+    install = tmp_path / "install"
+    shutil.copytree(ROOT / "edgedefend", install / "edgedefend", ignore=shutil.ignore_patterns("__pycache__"))
+    for entry in [install, *install.rglob("*")]:
+        entry.chmod(0o555 if entry.is_dir() else 0o444)
+    before = sorted(str(entry) for entry in install.rglob("*"))
+    picture = color_photographs.parent / "4.png"
+    for precision in ("fp32", "int8"):
+        for draws in ("1", "3"):
+            result = subprocess.run(
+                [sys.executable, "-c", CLASSIFY, "classify", "--draws", draws, color_bundles / precision, picture],
+                capture_output=True,
+                text=True,
+                check=False,
+                cwd="/",
+                env={
+                    "PATH": os.environ["PATH"],
+                    "PYTHONPATH": str(install),
+                    "HOME": "/proc/none",
+                    "NUMBA_CACHE_DIR": "/proc/none/cache",
+                    "EDGEDEFEND_KERNELS": str(warm),
+                    "PYTHONDONTWRITEBYTECODE": "1",  # root may write anywhere
+                },
+            )
+            assert result.returncode == 0, result.stderr
+            assert result.stderr == ""
+            assert "green" in result.stdout
+            # Grid and defence from the cache; nothing was compiled, and Numba never made itself ready for it.
+            assert result.stdout.splitlines()[-2:] == ["2 0", "not ready to compile"]
+    assert sorted(str(entry) for entry in install.rglob("*")) == before
+    for entry in [install, *install.rglob("*")]:
+        entry.chmod(0o755)
 
 
 SMALL = (

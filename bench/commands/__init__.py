@@ -11,15 +11,26 @@ __all__ = ["bench"]
 # name -> (module:attribute, one line for --help, the extra that brings what it imports)
 COMMANDS = {
     "accuracy": ("bench.commands.accuracy:accuracy", "Accuracy undefended and behind one or several draws.", ""),
-    "latency": ("bench.commands.latency:latency", "Latency by stage, defended and undefended in turn.", ""),
+    "agreement": ("bench.commands.accuracy:agreement", "Whether two accuracy results give the same answers.", ""),
+    "latency": (
+        "bench.commands.latency:latency",
+        "Latency in MLPerf's scenarios, defended and undefended in turn.",
+        "",
+    ),
+    "soak": ("bench.commands.soak:soak", "Latency and temperature over a long time.", ""),
+    "kernel": ("bench.commands.kernel:kernel", "The fused kernel beside what others would run.", "bench"),
+    "draws": ("bench.commands.draws:draws", "Several draws in one batch beside as many single calls.", ""),
     "throughput": ("bench.commands.throughput:throughput", "Frames a second beside the bare model's.", ""),
+    "startup": ("bench.commands.startup:startup", "Time and memory of one start, beside the bare interpreter.", ""),
+    "memory": ("bench.commands.memory:memory", "Resident memory over many images.", ""),
+    "compare": ("bench.commands.compare:compare", "Ratios of two or more results.", ""),
+    "report": ("bench.commands.report:report", "HTML, Markdown and plots of results.", ""),
+    "arm-report": ("bench.commands.arm_report:arm_report", "The kernels as ARM code, without a board.", "arm"),
     "delegation": (
         "bench.commands.delegation:delegation",
         "A model as TensorFlow converts it, and as the runtime's delegate takes it.",
         "convert",
     ),
-    "startup": ("bench.commands.footprint:startup", "Time and memory of one start, beside the bare interpreter.", ""),
-    "memory": ("bench.commands.footprint:memory", "Resident memory over many images.", ""),
 }
 
 

@@ -1,4 +1,4 @@
-"""`edgedefend bench accuracy`."""
+"""`edgedefend bench accuracy` and `edgedefend bench agreement`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bench.commands.options import json_option, progress, save
 from edgedefend.commands.options import backend_option, format_table, threads_option
 from edgedefend.statistics import format_proportion
 
-__all__ = ["accuracy"]
+__all__ = ["accuracy", "agreement"]
 
 
 @click.command()
@@ -43,3 +43,21 @@ def accuracy(
     click.echo(f"{loaded.model_name} {loaded.precision} on {result['data']['name']}")
     click.echo(format_table(["defence", "top-1 [95 % Wilson]", "top-5 [95 % Wilson]"], rows))
     save(result, json_path)
+
+
+@click.command()
+@click.argument("first", type=click.Path(path_type=Path))
+@click.argument("second", type=click.Path(path_type=Path))
+def agreement(first: Path, second: Path) -> None:
+    """On how many photographs two `bench accuracy --json` results give the same undefended answer.
+
+    For what cannot run in one process: two runtimes that want different versions of NumPy, a board and the desktop.
+    """
+    from bench.accuracy import agreement as compare
+    from bench.resultfile import read_result
+
+    results = [read_result(path) for path in (first, second)]
+    for path, result in zip((first, second), results, strict=True):
+        facts = {**result.get("bundle", {}), **result.get("interpreter", {})}
+        click.echo(f"{path}: " + " ".join(str(facts.get(key)) for key in ("model", "precision", "backend", "version")))
+    click.echo(f"same answer on {format_proportion(compare(*results))}")

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-__all__ = ["json_option", "progress", "save"]
+__all__ = ["echo_verdict", "json_option", "progress", "save"]
 
 
 @contextlib.contextmanager
@@ -24,14 +24,22 @@ def progress(label: str, length: int) -> Iterator[Callable[[int], Any]]:
         yield bar.update
 
 
-def save(result: dict[str, Any], path: Path | None) -> None:
+def save(result: dict[str, Any], path: Path | None, *, quiet: bool = False) -> None:
     """Write a result as JSON, whole or not at all; without a path do nothing."""
     if path is None:
         return
     from edgedefend.files import write_file
 
     write_file(path, (json.dumps(result, indent=1) + "\n").encode())
-    click.echo(f"wrote {path}")
+    if not quiet:
+        click.echo(f"wrote {path}")
+
+
+def echo_verdict(conditions: dict[str, Any]) -> None:
+    """Say whether a result may be quoted, and what speaks against it."""
+    click.echo(f"{conditions['verdict']}" + (": " + "; ".join(conditions["reasons"]) if conditions["reasons"] else ""))
+    if conditions["unknown"]:
+        click.echo(f"not known on this machine: {', '.join(conditions['unknown'])}")
 
 
 def json_option(command: Callable[..., Any]) -> Callable[..., Any]:

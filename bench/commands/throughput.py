@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from bench.commands.options import json_option, progress, save
+from bench.commands.options import echo_verdict, json_option, progress, save
 from edgedefend.commands.options import format_table
 
 __all__ = ["throughput"]
@@ -43,4 +43,5 @@ def throughput(bundle: str, data: str, frames: int, rounds: int, threads: int, j
         row("defend + copy of one image, over invoke", single, "share", "shares"),
     ]
     click.echo(format_table(["measure", "defence", "model", "ratio", "rounds"], rows))
+    echo_verdict(result["conditions"])
     save(result, json_path)

@@ -40,7 +40,7 @@ def classify(
     import numpy as np
 
     from edgedefend.bundle import load_bundle
-    from edgedefend.classifier import Classifier
+    from edgedefend.classifier import Classifier, prediction_record
     from edgedefend.errors import InputError
     from edgedefend.sources import read_image
 
@@ -63,19 +63,7 @@ def classify(
             failed += 1
             continue
         if as_json:
-            line = {
-                "image": name,
-                "label": prediction.top[0].label,
-                "score": round(prediction.top[0].score, 6),
-                "top": [
-                    {"index": answer.index, "label": answer.label, "score": round(answer.score, 6)}
-                    for answer in prediction.top
-                ],
-                "draws": prediction.draws,
-                "agreement": round(prediction.agreement, 4),
-                "stage_ms": {stage: round(value, 3) for stage, value in prediction.stage_ms.items()},
-                "bundle": loaded.sha256,
-            }
+            line = prediction_record(prediction, name, loaded)
             click.echo(json.dumps(line, ensure_ascii=False))
             continue
         how = "no defence" if no_defense else f"{draws} draw{'s' if draws > 1 else ''}"

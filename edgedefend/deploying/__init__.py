@@ -1,0 +1,1 @@
+"""`edgedefend deploy`: releases on boards over SSH. Desktop only, but for `agent`, which is sent to the board."""
