@@ -20,9 +20,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.arm.debian import UnavailableError
+from tests.arm.desktop import make_bundles
 from tests.arm.image import SUITE, build
 from tests.arm.machine import Machine
-from tests.arm.prove import make_bundles
 from tests.arm.userland import BUILD, ROOT, pins, python_of, runtime_dependencies, versions_here, wheel_options
 
 PORT = 8765
@@ -241,7 +241,7 @@ def prove(report: Report, cuts: int) -> None:
         report.say(f"ssh after {seconds:.0f} s; systemd says {machine.wait_until_settled()}")
         said = machine.ssh("uname -srm; python3 --version; grep -m1 part /proc/cpuinfo").stdout
         report.say("; ".join(said.split("\n")).rstrip("; "))
-        real = bundles["photographs"][-1]
+        real = bundles.real
         push(machine, real, wheelhouse, report)
         release, facts = running_release(machine)
         report.say(f"{release} runs, verified; kernels: {facts['kernels']}")
@@ -254,7 +254,7 @@ def prove(report: Report, cuts: int) -> None:
         report.say(f"POST /v1/classify {photograph.name}: {answer['label']!r}; this machine says {expected!r}")
         if answer["label"] != expected:
             raise WrongError("another answer than on this machine")
-        small = bundles["colors"]
+        small = bundles.colors
         push(machine, small[-1], wheelhouse, report)
         for number, moment in enumerate(CUTS[:cuts]):
             cut(machine, small[number % 2], wheelhouse, moment, report)

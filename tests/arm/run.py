@@ -5,7 +5,8 @@
 The command and all its children run in a user and mount namespace of their own: the userland is their file system,
 the checkout is there at its own path, read-only, /tmp is empty, and the kernel hands every arm64 program to QEMU
 through a private instance of binfmt_misc (Linux 6.7). /proc/cpuinfo and the device tree are those of the board that
-has the CPU. Nothing of it is visible outside, and nothing stays.
+has the CPU. Nothing of it is visible outside, and nothing stays. A desktop's userland ("trixie-amd64") is entered in
+the same way, and has this machine's CPU.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import sys
 from pathlib import Path
 
 from tests.arm.debian import UnavailableError
-from tests.arm.userland import PYTHONS, ROOT, build, in_use, qemu
+from tests.arm.userland import DESKTOPS, PYTHONS, ROOT, build, in_use, qemu, root_of
 
 __all__ = ["BOARDS", "command_line", "why_not"]
 
@@ -74,13 +75,9 @@ def _bind(source: Path, target: Path, *, read_only: bool = False) -> None:
         _mount("none", target, "none", _BIND | _REMOUNT | _RDONLY)
 
 
-def _build_world(root: Path, cpu: str, program: Path, writable: list[Path]) -> None:
-    """Mount everything below `root`; only this process and its children see it."""
+def _emulate(root: Path, cpu: str, program: Path) -> None:
+    """Have arm64 programs below `root` run by QEMU, and see the board that has the CPU."""
     _, model, compatible = BOARDS[cpu]
-    _mount("none", Path("/"), "none", _REC | _PRIVATE)
-    for name in ("proc", "sys", "dev"):
-        _bind(Path("/") / name, root / name)
-    _mount("tmpfs", root / "tmp", "tmpfs")
     _mount("binfmt_misc", root / "proc/sys/fs/binfmt_misc", "binfmt_misc")
     # F: the kernel opens QEMU now, here, so that it need not be inside the userland.
     rule = f":edgedefend-arm64:M::{_MAGIC}:{_MASK}:{program}:F"
@@ -93,20 +90,30 @@ def _build_world(root: Path, cpu: str, program: Path, writable: list[Path]) -> N
     tree.mkdir(parents=True)
     (tree / "model").write_bytes(model.encode() + b"\0")
     (tree / "compatible").write_bytes(b"".join(word.encode() + b"\0" for word in compatible))
+
+
+def _build_world(root: Path, emulated: tuple[str, Path] | None, writable: list[Path]) -> None:
+    """Mount everything below `root`; only this process and its children see it. `emulated` are a CPU and QEMU."""
+    _mount("none", Path("/"), "none", _REC | _PRIVATE)
+    for name in ("proc", "sys", "dev"):
+        _bind(Path("/") / name, root / name)
+    _mount("tmpfs", root / "tmp", "tmpfs")
+    if emulated:
+        _emulate(root, *emulated)
     inside = Path(f"{root}{ROOT}")
     _bind(ROOT, inside, read_only=True)
     for folder in writable:
         _bind(folder, Path(f"{root}{folder}"))
 
 
-def _environment(cpu: str, extra: list[str]) -> dict[str, str]:
+def _environment(cpu: str | None, extra: list[str]) -> dict[str, str]:
     """Return the environment inside: nothing of this machine's, whose tuning variables would be wrong there."""
     given = dict(word.split("=", 1) for word in extra)
     return {
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "HOME": "/root",
         "LANG": "C.UTF-8",
-        "QEMU_CPU": cpu,
+        **({"QEMU_CPU": cpu} if cpu else {}),
         "PYTHONPATH": str(ROOT),
         "HYPOTHESIS_STORAGE_DIRECTORY": "/tmp/hypothesis",
         **given,
@@ -125,8 +132,9 @@ def _map_users(child: int) -> None:
         (where / "gid_map").write_text(f"0 {os.getegid()} 1")
 
 
-def _run(root: Path, cpu: str, program: Path, command: list[str], writable: list[Path], extra: list[str]) -> int:
+def _run(root: Path, cpu: str | None, command: list[str], writable: list[Path], extra: list[str]) -> int:
     """Fork, enter the userland, run `command` there; return its exit code, 125 if the userland cannot be entered."""
+    emulated = (cpu, qemu()) if cpu else None
     (ready, tell_ready), (go, tell_go) = os.pipe(), os.pipe()
     child = os.fork()
     if child == 0:
@@ -135,7 +143,7 @@ def _run(root: Path, cpu: str, program: Path, command: list[str], writable: list
             _call("unshare", _NEWUSER | _NEWNS)
             os.write(tell_ready, b"r")
             os.read(go, 1)
-            _build_world(root, cpu, program, writable)
+            _build_world(root, emulated, writable)
             os.chroot(root)
             os.chdir(ROOT)
             os.execvpe(command[0], command, _environment(cpu, extra))
@@ -145,7 +153,7 @@ def _run(root: Path, cpu: str, program: Path, command: list[str], writable: list
                 hint = (
                     " (user namespaces and a private binfmt_misc are needed: Linux 6.7, not forbidden by a container)"
                 )
-            print(f"cannot enter the arm64 userland: {error}{hint}", file=sys.stderr, flush=True)
+            print(f"cannot enter the userland: {error}{hint}", file=sys.stderr, flush=True)
         finally:
             os._exit(125)
     os.close(tell_ready)
@@ -160,10 +168,20 @@ def _run(root: Path, cpu: str, program: Path, command: list[str], writable: list
 
 
 def command_line(
-    suite: str, cpu: str, command: list[str], *, writable: tuple[Path, ...] = (), env: dict[str, str] | None = None
+    userland: str,
+    cpu: str | None,
+    command: list[str],
+    *,
+    writable: tuple[Path, ...] = (),
+    env: dict[str, str] | None = None,
 ) -> list[str]:
-    """Return the words that run `command` in a userland, for `subprocess`; run them with the checkout as folder."""
-    words = [sys.executable, "-m", "tests.arm.run", "--userland", suite, "--cpu", cpu]
+    """Return the words that run `command` in a userland, for `subprocess`; run them with the checkout as folder.
+
+    The userland must have been built, and is taken as it is: whatever changes here while the steps of one proof run
+    must not make one of them build it anew below the others.
+    """
+    words = [sys.executable, "-m", "tests.arm.run", "--as-built", "--userland", userland]
+    words += ["--cpu", cpu] if cpu else []
     words += [f"--write={folder}" for folder in writable]
     words += [f"--env={name}={value}" for name, value in (env or {}).items()]
     return [*words, "--", *command]
@@ -180,19 +198,21 @@ def why_not(suite: str) -> str:
 
 def main() -> int:
     """Parse the command line and run."""
-    parser = argparse.ArgumentParser(description="Run a command in an arm64 userland.")
-    parser.add_argument("--userland", choices=PYTHONS, default="bookworm")
-    parser.add_argument("--cpu", choices=BOARDS, default="cortex-a72")
+    parser = argparse.ArgumentParser(description="Run a command in a board's (or a desktop's) userland.")
+    parser.add_argument("--userland", choices=[*PYTHONS, *DESKTOPS], default="bookworm")
+    parser.add_argument("--cpu", choices=BOARDS, default="cortex-a72", help="Of a board; a desktop has this machine's.")
     parser.add_argument("--write", type=Path, action="append", default=[], help="A folder that may be written there.")
     parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--as-built", action="store_true", help="Do not look whether the userland is up to date.")
     parser.add_argument("command", nargs="+")
     words = parser.parse_args()
     try:
-        root = build(words.userland)
+        root = root_of(words.userland) if words.as_built else build(words.userland)
+        cpu = None if words.userland in DESKTOPS else words.cpu
         with in_use(words.userland):
-            return _run(root, words.cpu, qemu(), words.command, words.write, words.env)
+            return _run(root, cpu, words.command, words.write, words.env)
     except UnavailableError as error:
-        print(f"cannot enter the arm64 userland: {error}", file=sys.stderr)
+        print(f"cannot enter the userland: {error}", file=sys.stderr)
         return 125
 
 

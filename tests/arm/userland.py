@@ -1,7 +1,9 @@
-"""An arm64 Debian userland with the real aarch64 wheels, and QEMU to run it, in build/arm; nothing is installed here.
+"""Debian userlands with the real wheels, and QEMU to run the arm64 ones, in build/arm; nothing is installed here.
 
-``python -m tests.arm.userland bookworm trixie`` builds what is missing or out of date (about half a minute each) and
-prints where it is. Wheels have the versions of the Python that builds it, so both sides run the same libraries.
+"bookworm" and "trixie" are what a board has; "trixie-amd64" is a desktop with that suite's Python, for making a board's
+kernels where this machine has another one. ``python -m tests.arm.userland bookworm trixie`` builds what is missing or
+out of date (about half a minute each) and prints where it is. Wheels have the versions of the Python that builds it, so
+all sides run the same libraries.
 """
 
 from __future__ import annotations
@@ -27,12 +29,26 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["BUILD", "PYTHONS", "ROOT", "build", "in_use", "python_of", "qemu", "site_packages", "wheel_options"]
+__all__ = [
+    "BUILD",
+    "DESKTOPS",
+    "PYTHONS",
+    "ROOT",
+    "build",
+    "in_use",
+    "python_of",
+    "qemu",
+    "root_of",
+    "site_packages",
+    "wheel_options",
+]
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "arm"
 # Raspberry Pi OS is Debian: bookworm until 2025, trixie since.
 PYTHONS = {"bookworm": "3.11", "trixie": "3.13"}
+# A desktop's userland -> its suite. Programs of these run on this machine's own CPU.
+DESKTOPS = {f"{suite}-amd64": suite for suite in PYTHONS}
 PACKAGES = [
     "base-files",
     "base-passwd",
@@ -73,19 +89,25 @@ def qemu() -> Path:
     return program
 
 
-def python_of(suite: str) -> str:
-    """Return the minor version of Python that a suite brings, e.g. "3.11"."""
-    return PYTHONS[suite]
+def python_of(userland: str) -> str:
+    """Return the minor version of Python that a userland has, e.g. "3.11"."""
+    return PYTHONS[DESKTOPS.get(userland, userland)]
 
 
-def site_packages(suite: str) -> Path:
+def root_of(userland: str) -> Path:
+    """Return the root folder of a userland, whether it has been built or not."""
+    return BUILD / userland / "root"
+
+
+def site_packages(userland: str) -> Path:
     """Return where Debian's Python looks for what its administrator has installed."""
-    return BUILD / suite / "root/usr/local/lib" / f"python{python_of(suite)}" / "dist-packages"
+    return root_of(userland) / "usr/local/lib" / f"python{python_of(userland)}" / "dist-packages"
 
 
-def wheel_options(python: str) -> list[str]:
-    """Return pip's options for the aarch64 wheels of a Python; glibc 2.35 is older than both suites'."""
-    platforms = ["manylinux2014_aarch64", *(f"manylinux_2_{n}_aarch64" for n in (17, 24, 26, 27, 28, 31, 34, 35))]
+def wheel_options(python: str, machine: str = "aarch64") -> list[str]:
+    """Return pip's options for the wheels of a Python on a machine; glibc 2.35 is older than both suites'."""
+    versions = ("2014", *(f"_2_{minor}" for minor in (17, 24, 26, 27, 28, 31, 34, 35)))
+    platforms = [f"manylinux{version}_{machine}" for version in versions]
     options = [f"--platform={name}" for name in platforms]
     return [*options, f"--python-version={python}", "--implementation=cp", "--only-binary=:all:"]
 
@@ -108,19 +130,33 @@ def runtime_dependencies() -> list[str]:
     return list(project["dependencies"])
 
 
-def _install_wheels(suite: str) -> list[str]:
+def _wheels(userland: str) -> tuple[list[str], list[str]]:
+    """Return what pip is to install with its dependencies, and what without; a desktop runs no tests."""
+    return (
+        (runtime_dependencies(), [])
+        if userland in DESKTOPS
+        else (
+            [*runtime_dependencies(), *TEST_WHEELS],
+            BARE_WHEELS,
+        )
+    )
+
+
+def _install_wheels(userland: str) -> list[str]:
     """Fill a userland's site-packages; return the names of what is there then."""
-    site = site_packages(suite)
+    site, python = site_packages(userland), python_of(userland)
+    machine = "x86_64" if userland in DESKTOPS else "aarch64"
     shutil.rmtree(site, ignore_errors=True)
-    constraints = BUILD / suite / "constraints.txt"
+    constraints = BUILD / userland / "constraints.txt"
     constraints.write_text("".join(f"{pin}\n" for pin in pins(versions_here())))
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
-    pip += ["--target", str(site), "--constraint", str(constraints), *wheel_options(python_of(suite))]
-    for words in ([*runtime_dependencies(), *TEST_WHEELS], ["--no-deps", *BARE_WHEELS]):
-        done = subprocess.run([*pip, *words], capture_output=True, text=True, check=False)
-        if done.returncode:
+    pip += ["--target", str(site), "--constraint", str(constraints), *wheel_options(python, machine)]
+    whole, bare = _wheels(userland)
+    for words in (whole, ["--no-deps", *bare] if bare else []):
+        done = subprocess.run([*pip, *words], capture_output=True, text=True, check=False) if words else None
+        if done is not None and done.returncode:
             reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise UnavailableError(f"pip cannot get the aarch64 wheels for Python {python_of(suite)}: {reason}")
+            raise UnavailableError(f"pip cannot get the {machine} wheels for Python {python}: {reason}")
     return sorted(re.sub(r"[-_.]+", "-", entry.name.split("-")[0]).lower() for entry in site.glob("*.dist-info"))
 
 
@@ -136,7 +172,7 @@ def _write_settings(root: Path) -> None:
     command.chmod(0o755)
 
 
-def build(suite: str) -> Path:
+def build(userland: str) -> Path:
     """Return the root folder of a userland, built where it is missing or made from something else.
 
     Raises
@@ -144,12 +180,13 @@ def build(suite: str) -> Path:
     UnavailableError
         If this machine has no way to get at the packages.
     """
-    root, stamp = BUILD / suite / "root", BUILD / suite / "made-from.json"
+    suite = DESKTOPS.get(userland, userland)
+    root, stamp = root_of(userland), BUILD / userland / "made-from.json"
     made_from: dict[str, object] = {
         "recipe": RECIPE,
         "sources": sources_for(suite),
         "packages": PACKAGES,
-        "wheels": [*runtime_dependencies(), *TEST_WHEELS, *BARE_WHEELS],
+        "wheels": [name for names in _wheels(userland) for name in names],
     }
 
     def up_to_date() -> bool:
@@ -159,27 +196,28 @@ def build(suite: str) -> Path:
         names = seen.get("names", [])
         return bool(seen == {**made_from, "names": names, "pins": pins(names)})
 
-    with in_use(suite):
+    with in_use(userland):
         if up_to_date():
             return root
-    with in_use(suite, exclusive=True):
+    with in_use(userland, exclusive=True):
         if up_to_date():
             return root  # made by another one, while this one waited
         stamp.unlink(missing_ok=True)
         shutil.rmtree(root, ignore_errors=True)
         root.mkdir(parents=True)
-        unpack(download(PACKAGES, suite, "arm64", BUILD / "apt" / suite), root)
+        architecture = "amd64" if userland in DESKTOPS else "arm64"
+        unpack(download(PACKAGES, suite, architecture, BUILD / "apt" / userland), root)
         _write_settings(root)
-        names = _install_wheels(suite)
+        names = _install_wheels(userland)
         stamp.write_text(json.dumps({**made_from, "names": names, "pins": pins(names)}, indent=1))
     return root
 
 
 @contextmanager
-def in_use(suite: str, *, exclusive: bool = False) -> Iterator[None]:
+def in_use(userland: str, *, exclusive: bool = False) -> Iterator[None]:
     """Hold a userland while something runs in it: removing a folder takes away what others have mounted on it."""
-    (BUILD / suite).mkdir(parents=True, exist_ok=True)
-    with (BUILD / suite / "lock").open("w") as lock:
+    (BUILD / userland).mkdir(parents=True, exist_ok=True)
+    with (BUILD / userland / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
         yield
 
