@@ -68,15 +68,11 @@ class Step:
         )
 
 
-def _prove(
-    board: EmulatedBoard,
-    bundles: Bundles,
-    strangers: list[Stranger],
-    photographs: list[Path],
-    words: argparse.Namespace,
-) -> list[Step]:
-    """Run every step on one board; a failed one does not stop the others."""
-    plan: list[tuple[str, Any, tuple[Any, ...]]] = [
+def _plan(
+    board: EmulatedBoard, bundles: Bundles, strangers: list[Stranger], photographs: list[Path], tests: list[str]
+) -> list[tuple[str, Any, tuple[Any, ...]]]:
+    """Return the steps for one board: a name, a function of `tests.arm.steps`, and its arguments after the board."""
+    return [
         ("kernels", steps.desktop_kernels, (bundles.real,)),
         *(("strange kernels", steps.strange_kernels, (bundles.real, stranger)) for stranger in strangers),
         ("verify", steps.verify, (bundles.everything,)),
@@ -84,12 +80,14 @@ def _prove(
         ("answers", steps.same_answers, (bundles.everything,)),
         ("bench latency", steps.bench_latency, (bundles.real,)),
         ("doctor", steps.doctor, (bundles.real,)),
-        ("tests", steps.device_tests, (bundles.colors[0].parent, QUICK_TESTS if words.quick else TESTS)),
+        ("tests", steps.device_tests, (bundles.colors[0].parent, tests)),
     ]
+
+
+def _prove(board: EmulatedBoard, plan: list[tuple[str, Any, tuple[Any, ...]]]) -> list[Step]:
+    """Run the steps on one board; a failed one does not stop the others."""
     done = []
     for name, function, arguments in plan:
-        if words.step and name not in words.step:
-            continue
         begin = time.monotonic()
         try:
             said, facts = function(board, *arguments)
@@ -143,10 +141,12 @@ def main() -> int:
     photographs = answer_here(bundles, words.quick)
     print(f"kernels, bundles and the answers of this machine: {time.monotonic() - built:.1f} s", flush=True)
     boards = {pair: EmulatedBoard(*pair, kernels_for(*pair)) for pair in pairs}
+    tests = QUICK_TESTS if words.quick else TESTS
+    runs = []
     with ThreadPoolExecutor(words.jobs) as pool:
-        runs = [
-            pool.submit(_prove, board, bundles, strangers[pair], photographs, words) for pair, board in boards.items()
-        ]
+        for pair, board in boards.items():
+            plan = _plan(board, bundles, strangers[pair], photographs, tests)
+            runs.append(pool.submit(_prove, board, [step for step in plan if not words.step or step[0] in words.step]))
         done = [step for run in runs for step in run.result()]
     seconds = time.monotonic() - begin
     failed = [step for step in done if not step.passed]
