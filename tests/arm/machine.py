@@ -15,7 +15,11 @@ from tests.arm.debian import UnavailableError, download, unpack
 from tests.arm.image import Image
 from tests.arm.userland import BUILD
 
-__all__ = ["Machine", "system_qemu"]
+__all__ = ["Machine", "WrongError", "system_qemu"]
+
+
+class WrongError(Exception):
+    """The board is not as it should be."""
 
 
 def system_qemu() -> list[str]:

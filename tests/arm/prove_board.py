@@ -22,7 +22,8 @@ from pathlib import Path
 from tests.arm.debian import UnavailableError
 from tests.arm.desktop import make_bundles
 from tests.arm.image import SUITE, build
-from tests.arm.machine import Machine
+from tests.arm.machine import Machine, WrongError
+from tests.arm.settings import apply_and_revert, kernel_settings
 from tests.arm.userland import BUILD, ROOT, pins, python_of, runtime_dependencies, versions_here, wheel_options
 
 PORT = 8765
@@ -35,10 +36,6 @@ CUTS = [
     ("waiting for the service", 2.0),
     ("watching", 0.5),
 ]
-
-
-class WrongError(Exception):
-    """The board is not as it should be."""
 
 
 class Report:
@@ -254,10 +251,14 @@ def prove(report: Report, cuts: int) -> None:
         report.say(f"POST /v1/classify {photograph.name}: {answer['label']!r}; this machine says {expected!r}")
         if answer["label"] != expected:
             raise WrongError("another answer than on this machine")
+        settings = apply_and_revert(machine, report.say)
         small = bundles.colors
         push(machine, small[-1], wheelhouse, report)
         for number, moment in enumerate(CUTS[:cuts]):
             cut(machine, small[number % 2], wheelhouse, moment, report)
+        if kernel_settings(machine) != settings:
+            raise WrongError(f"started without the settings, the kernel has {kernel_settings(machine)}, not {settings}")
+        report.say(f"the kernel's settings are those before board apply: {settings}")
         push(machine, real, wheelhouse, report)
         machine.ssh("sudo systemctl poweroff", seconds=60)
         if machine.process is not None:
