@@ -41,20 +41,19 @@ class EmulatedBoard:
 
     def run(self, *words: object, timeout: float = 1800, **env: str) -> subprocess.CompletedProcess[str]:
         """Run a command on the board; its output is kept in the board's folder."""
-        done = subprocess.run(
-            command_line(
-                self.suite,
-                self.cpu,
-                [str(word) for word in words],
-                writable=(self.folder,),
-                env={**self.environment(), **env},
-            ),
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=timeout,
+        command = command_line(
+            self.suite,
+            self.cpu,
+            [str(word) for word in words],
+            writable=(self.folder,),
+            env={**self.environment(), **env},
         )
+        # Files, not pipes: whoever waits can see how far a long step has come.
+        with (self.folder / "stdout.txt").open("w+") as out, (self.folder / "stderr.txt").open("w+") as err:
+            code = subprocess.run(command, cwd=ROOT, stdout=out, stderr=err, check=False, timeout=timeout).returncode
+            out.seek(0)
+            err.seek(0)
+            done = subprocess.CompletedProcess(command, code, out.read(), err.read())
         with (self.folder / "log.txt").open("a") as log:
             log.write(f"$ {' '.join(map(str, words))}\n{done.stdout}{done.stderr}[exit code {done.returncode}]\n\n")
         return done
