@@ -3,7 +3,7 @@
 import pytest
 
 from tests.arm.debian import UnavailableError, sources_for
-from tests.arm.prove import QUICK_TESTS, TESTS
+from tests.arm.prove import CPU_TESTS, PYTHON_TESTS, QUICK_TESTS, WHOLE
 from tests.arm.userland import DESKTOPS, PYTHONS, python_of, wheel_options
 from tests.conftest import ROOT
 
@@ -36,14 +36,16 @@ def machine(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("name", [*TESTS, *QUICK_TESTS])
+@pytest.mark.parametrize("name", [*CPU_TESTS, *PYTHON_TESTS])
 def test_every_file_of_the_device_part_is_there(name):
     """A file that is renamed must not drop out of `make arm` unseen."""
     assert (ROOT / f"tests/{name}.py").is_file()
 
 
-def test_the_quick_part_is_a_part():
-    assert set(QUICK_TESTS) < set(TESTS)
+def test_every_part_is_tested_with_every_python():
+    assert {suite for suite, _ in WHOLE} == set(PYTHONS)
+    assert set(QUICK_TESTS) < set(CPU_TESTS)
+    assert not set(CPU_TESTS) & set(PYTHON_TESTS)
 
 
 def test_one_line_sources_get_another_suite(machine):

@@ -7,6 +7,7 @@ another Numba, each really so made.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -118,6 +119,7 @@ def kernels_for(suite: str, cpu: str) -> Path:
     return BUILD / "kernels" / python_of(suite) / cpu
 
 
+@functools.cache
 def make_kernels(suite: str, cpu: str) -> str:
     """Make the kernels for a board on a desktop that has the suite's Python; return who made how many."""
     folder = kernels_for(suite, cpu)
@@ -168,24 +170,29 @@ def _other_numba() -> tuple[Path, str]:
 
 
 def strangers_for(suite: str, cpu: str) -> list[Stranger]:
-    """Make, and return, the kernels that a board is to refuse; a board has at most one, as each is compiled there."""
+    """Make, and return, the kernels that a board is to refuse.
+
+    Each kind is tried once, on boards whose tests are few: the board then compiles under emulation.
+    """
+    found = []
     if (suite, cpu) == ("bookworm", "cortex-a76"):
         other = next(name for name in BOARDS if name != cpu)
         make_kernels(suite, other)
         said = f"they are for {other}, this CPU is {BOARDS[cpu][0]}"
-        return [Stranger("another CPU", kernels_for(suite, other), said)]
+        found.append(Stranger("another CPU", kernels_for(suite, other), said))
+        if has_our_python(suite):
+            packages, version = _other_numba()
+            folder = BUILD / "kernels" / f"numba-{version}" / cpu
+            shutil.rmtree(folder, ignore_errors=True)
+            path = {"PYTHONPATH": f"{packages}:{ROOT}"}
+            _here("edgedefend.cli", "warmup", "--target", cpu, "--out", folder, env=path)
+            found.append(Stranger("another Numba", folder, f"they were made with numba {version}"))
     if (suite, cpu) == ("trixie", "cortex-a72"):
         other = next(name for name in PYTHONS if name != suite)
         make_kernels(other, cpu)
-        return [Stranger("another Python", kernels_for(other, cpu), f"they were made with python {python_of(other)}")]
-    if (suite, cpu) == ("bookworm", "cortex-a72") and has_our_python(suite):
-        packages, version = _other_numba()
-        folder = BUILD / "kernels" / f"numba-{version}" / cpu
-        shutil.rmtree(folder, ignore_errors=True)
-        path = {"PYTHONPATH": f"{packages}:{ROOT}"}
-        _here("edgedefend.cli", "warmup", "--target", cpu, "--out", folder, env=path)
-        return [Stranger("another Numba", folder, f"they were made with numba {version}")]
-    return []
+        said = f"they were made with python {python_of(other)}"
+        found.append(Stranger("another Python", kernels_for(other, cpu), said))
+    return found
 
 
 def classify_words(bundle: Path, photographs: list[Path]) -> list[object]:

@@ -61,7 +61,7 @@ def desktop_kernels(board: EmulatedBoard, bundle: Path) -> tuple[str, dict[str, 
 
 def strange_kernels(board: EmulatedBoard, bundle: Path, stranger: Stranger) -> tuple[str, dict[str, Any]]:
     """Kernels that do not fit are named and not used: the board compiles for itself and answers the same."""
-    cold = board.folder / "cold"
+    cold = board.folder / f"without-{stranger.folder.parent.name}"
     cold.mkdir()
     first, said = _first(board, bundle, stranger.folder, cold)
     if stranger.said not in said:
