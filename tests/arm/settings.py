@@ -37,7 +37,10 @@ def _files(machine: Machine) -> dict[str, str]:
 
 def kernel_settings(machine: Machine) -> str:
     """Return the values that the running kernel has of what the settings change."""
-    return machine.ssh("sysctl kernel.panic kernel.panic_on_oops").stdout.strip().replace("\n", ", ")
+    done = machine.ssh("cd /proc/sys/kernel && grep -H . panic panic_on_oops")
+    if done.returncode:
+        raise WrongError(f"the kernel's settings cannot be read: {done.stderr}")
+    return ", ".join(done.stdout.split())
 
 
 def apply_and_revert(machine: Machine, say: Callable[[str], None]) -> str:
@@ -51,14 +54,14 @@ def apply_and_revert(machine: Machine, say: Callable[[str], None]) -> str:
     """
     before, values = _files(machine), kernel_settings(machine)
     shown = _board(machine, "diff")
-    announced = sorted(line[len("+++ ") :].split("\t")[0] for line in shown if line.startswith("+++ "))
+    announced = sorted(line[len("+++ then") :] for line in shown if line.startswith("+++ then/"))
     say(f"board diff: {', '.join(announced)}; running: {sum(line.startswith('running: ') for line in shown)} values")
     done = _board(machine, "apply")
     for line in done:
         say(f"    board apply: {line}")
     if not any(line.startswith("wrote") for line in done):
         raise WrongError("board apply wrote nothing")
-    if kernel_settings(machine) != "kernel.panic = 10, kernel.panic_on_oops = 1":
+    if kernel_settings(machine) != "panic:10, panic_on_oops:1":
         raise WrongError(f"the settings are not in force: {kernel_settings(machine)}")
     for action in ("apply", "diff"):
         again = _board(machine, action)
