@@ -14,7 +14,8 @@ help:
 	@echo "make demo    see real photographs classified by a real model behind the defence"
 	@echo "make bench   every measurement, quickly, and a report of them in build/bench/report"
 	@echo "make test    everything that needs no special hardware"
-	@echo "make arm     the device part on emulated 64-bit ARM boards (docs/arm.md)"
+	@echo "make arm     the device part on emulated 64-bit ARM boards (docs/arm.md); arm-quick: a small part of it"
+	@echo "make arm-board   a whole emulated board: deployed to over SSH, its power cut in the middle"
 	@echo "make check   ruff, mypy and the fast tests"
 	@echo "make arm-report   the kernels as ARM code: loops, exact instruction counts, ratios to C"
 

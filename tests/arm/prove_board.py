@@ -12,6 +12,7 @@ import http.client
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -281,6 +282,8 @@ def main() -> int:
     parser.add_argument("--cuts", type=int, default=len(CUTS), help="How many of the power cuts.")
     parser.add_argument("--record", action="store_true", help="Keep the output in docs/arm-board-output.txt.")
     words = parser.parse_args()
+    # So that the board does not outlive whoever is told to stop: it is a session of its own.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     report = Report()
     try:
         prove(report, words.cuts)
