@@ -187,19 +187,11 @@ def kernels_in_use(machine: Machine, release: str) -> str:
 
 def desktop_answer(bundle: Path, photograph: Path) -> str:
     """Return the label that this machine gives a photograph, with many draws."""
-    words = [
-        sys.executable,
-        "-m",
-        "edgedefend.cli",
-        "classify",
-        "--json",
-        "--draws",
-        "16",
-        str(bundle),
-        str(photograph),
-    ]
+    words = [sys.executable, "-m", "edgedefend.cli", "classify", "--json", "--draws", "16"]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [*words, str(bundle), str(photograph)], cwd=ROOT, env=env, capture_output=True, text=True, check=True
+    )
     return str(json.loads(done.stdout)["label"])
 
 
