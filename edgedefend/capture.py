@@ -170,16 +170,19 @@ def _open_ffmpeg(address: str, options: str, parameters: list[int]) -> Any:
     """Open a file or a stream with FFmpeg; its options can only be given in the environment."""
     import cv2
 
-    name = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
-    before = os.environ.get(name)
-    os.environ[name] = options
+    # What it cannot do is told by us, in one line.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    wanted = {"OPENCV_FFMPEG_CAPTURE_OPTIONS": options, "OPENCV_FFMPEG_LOGLEVEL": "-8"}
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
     try:
         return cv2.VideoCapture(address, cv2.CAP_FFMPEG, parameters)
     finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _check_size(capture: Any, name: str) -> None:

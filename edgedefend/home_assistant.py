@@ -82,7 +82,13 @@ def discovery(name: str, topics: dict[str, str], model: str) -> dict[str, Any]:
     device = f"edgedefend-{name}"
     components: dict[str, Any] = {}
     for key, (title, topic, template, more) in _SENSORS.items():
-        components[key] = {"p": "sensor", "name": title, "state_topic": topics[topic], "value_template": template, **more}
+        components[key] = {
+            "p": "sensor",
+            "name": title,
+            "state_topic": topics[topic],
+            "value_template": template,
+            **more,
+        }
     for key, (title, template) in _BINARY.items():
         components[key] = {
             "p": "binary_sensor",

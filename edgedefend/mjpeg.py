@@ -55,7 +55,8 @@ def _exactly(stream: _Reader, amount: int) -> bytes:
 
 def _until(stream: _Reader, mark: bytes) -> bytes:
     """Read a part without a length: up to the line that is the boundary."""
-    lines, size = [], 0
+    lines: list[bytes] = []
+    size = 0
     while True:
         line = stream.readline(_BLOCK)
         if not line:

@@ -1,7 +1,7 @@
 """Results over MQTT: availability with a last will, a queue on disk for the time without a broker, Home Assistant.
 
-Topics below ``edgedefend/<name>/``: ``available`` (online or offline, retained), ``result`` (one JSON record each, QoS 2,
-in order) and ``statistics`` (retained).
+Topics below ``edgedefend/<name>/``: ``available`` (online or offline, retained), ``result`` (one JSON record each, in
+order, QoS 2) and ``statistics`` (retained).
 
 Each result is on disk before it is sent and until the broker has taken it. QoS 2 and a session that the broker keeps
 make a broken connection or a broker that is restarted deliver each once. Where the broker has forgotten the session (it

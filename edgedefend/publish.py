@@ -132,7 +132,9 @@ class JsonLinesFile:
             self._lost += 1
             if not self._broken:
                 self._broken = True
-                self._say(f"{self._path}: results cannot be written ({error.strerror}): they are left out until they can")
+                self._say(
+                    f"{self._path}: results cannot be written ({error.strerror}): they are left out until they can"
+                )
             return
         self._size += len(line)
         if self._broken:

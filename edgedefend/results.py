@@ -38,7 +38,7 @@ class Records:
     def record(self, result: FrameResult, dropped: int) -> dict[str, Any]:
         """Return one result as JSON types.
 
-        ``captured_at`` is the wall clock's (UTC), which may jump; ``age_ms``, from capture to now, is not taken from it.
+        ``captured_at`` is the wall clock's (UTC), which may jump; ``age_ms`` (from capture to now) does not use it.
         """
         now = time.monotonic()
         captured = datetime.fromtimestamp(time.time() - (now - result.captured), timezone.utc)
