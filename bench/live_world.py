@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import http.server
 import json
+import os
 import shutil
 import signal
 import socket
@@ -134,14 +135,22 @@ class Reader:
 
         self.messages: list[tuple[float, str, bytes, bool]] = []
         self._arrived = threading.Condition()
-        self._client = Client(CallbackAPIVersion.VERSION2, client_id=f"reader-{port}", clean_session=False)
+        self._client = Client(
+            CallbackAPIVersion.VERSION2, client_id=f"reader-{os.urandom(4).hex()}", clean_session=False
+        )
         for name, value in client_options.items():
             getattr(self._client, name)(*value)
         self._client.reconnect_delay_set(1, 1)
-        self._client.on_connect = lambda client, *_: client.subscribe(topic, qos=1)
+        self.connections = 0
+        self._topic = topic
+        self._client.on_connect = self._subscribe
         self._client.on_message = self._note
         self._client.connect("127.0.0.1", port, keepalive=10)
         self._client.loop_start()
+
+    def _subscribe(self, client: Any, *_: Any) -> None:
+        client.subscribe(self._topic, qos=1)
+        self.connections += 1
 
     def _note(self, _client: Any, _data: Any, message: Any) -> None:
         with self._arrived:

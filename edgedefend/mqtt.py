@@ -131,7 +131,7 @@ class MqttSink:
         self.broker, self.name, self._spool, self._say = broker, name, spool, say
         self.topics = {topic: f"edgedefend/{name}/{topic}" for topic in ("available", "result", "statistics")}
         self._prefix, self._model = discovery_prefix, model
-        self._events: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[tuple[Client | None, str, Any]] = queue.SimpleQueue()
         self._connected = self._closing = self._down = False
         self._on_the_way: dict[int, int] = {}  # message id -> sequence number, in the order they were sent
         self._taken: set[int] = set()
@@ -156,29 +156,29 @@ class MqttSink:
         client.will_set(self.topics["available"], "offline", qos=1, retain=True)
         client.max_inflight_messages_set(_WINDOW)
         client.reconnect_delay_set(1, 60)
-        client.on_connect = lambda _client, _data, flags, code, _properties: self._events.put(
-            ("refused", str(code)) if code.is_failure else ("connected", flags.session_present)
+        client.on_connect = lambda client, _data, flags, code, _properties: self._events.put(
+            (client, "refused", str(code)) if code.is_failure else (client, "connected", flags.session_present)
         )
-        client.on_connect_fail = lambda _client, _data: self._events.put(("failed", str(sys.exc_info()[1])))
-        client.on_disconnect = lambda *_: self._events.put(("disconnected", None))
-        client.on_publish = lambda _client, _data, mid, _code, _properties: self._events.put(("taken", mid))
+        client.on_connect_fail = lambda client, _data: self._events.put((client, "failed", str(sys.exc_info()[1])))
+        client.on_disconnect = lambda client, *_: self._events.put((client, "disconnected", None))
+        client.on_publish = lambda client, _data, mid, _code, _properties: self._events.put((client, "taken", mid))
         client.on_message = self._on_message
         client.connect_async(broker.host, broker.port, keepalive=_KEEPALIVE_S)
         client.loop_start()
         return client
 
-    def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
+    def _on_message(self, client: Client, _data: Any, message: MQTTMessage) -> None:
         if message.payload == b"online":
-            self._events.put(("birth", None))
+            self._events.put((client, "birth", None))
 
     def send(self, record: dict[str, Any]) -> None:
         """Put one result in the queue."""
         self._spool.append(encode(record))
-        self._events.put(("more", None))
+        self._events.put((None, "more", None))
 
     def statistics(self, record: dict[str, Any]) -> None:
         """Publish what the run has counted; without a broker only the last of these is kept."""
-        self._events.put(("statistics", encode(record)))
+        self._events.put((None, "statistics", encode(record)))
 
     def counts(self) -> dict[str, int]:
         """Return what waits, and what was given up."""
@@ -196,9 +196,12 @@ class MqttSink:
             "more": lambda _: None,
         }
         while True:
-            kind, value = self._events.get()
+            client, kind, value = self._events.get()
             if kind == "close":
                 break
+            # What a client that was given up still had to say is about messages that are forgotten.
+            if client is not None and client is not self._client:
+                continue
             handlers[kind](value)
             self._pump()
 
@@ -206,7 +209,7 @@ class MqttSink:
         if self._on_the_way and not session_present:
             # The broker has forgotten what it had half taken; paho would go on where nobody knows of it.
             self._forget_the_way()
-            self._events.put(("more", None))
+            self._events.put((None, "more", None))
             return
         self._connected = True
         if self._down:
@@ -227,11 +230,8 @@ class MqttSink:
         self._client = self._new_client()
 
     def _stop_client(self) -> None:
-        client = self._client
-        # What it still says is about messages that are forgotten.
-        client.on_publish = client.on_connect = client.on_disconnect = client.on_connect_fail = None
-        client.disconnect()
-        client.loop_stop()
+        self._client.disconnect()
+        self._client.loop_stop()
 
     def _announce(self) -> None:
         """Publish the device's configuration and the last statistics: at each connection and birth message."""
@@ -292,7 +292,7 @@ class MqttSink:
             farewell = self._client.publish(self.topics["available"], "offline", qos=1, retain=True)
             while not farewell.is_published() and time.monotonic() < until + 1:
                 time.sleep(0.02)
-        self._events.put(("close", None))
+        self._events.put((None, "close", None))
         self._thread.join()
         self._stop_client()
         self._spool.close()
