@@ -185,7 +185,8 @@ class Reader:
 def _jpegs(video: str) -> list[bytes]:
     import cv2
 
-    capture, found = cv2.VideoCapture(video, cv2.CAP_FFMPEG), []
+    found: list[bytes] = []
+    capture = cv2.VideoCapture(video, cv2.CAP_FFMPEG)
     while True:
         read, image = capture.read()
         if not read:
