@@ -105,7 +105,7 @@ def mosquitto_program() -> str | None:
 
 
 class Mosquitto(_Process):
-    """A broker that keeps sessions and messages on disk. `settings` are further lines of its configuration.
+    """A broker; `remembers`: sessions and messages, on disk, and `settings` are further lines of its configuration.
 
     Raises
     ------
@@ -113,16 +113,19 @@ class Mosquitto(_Process):
         If mosquitto is not installed.
     """
 
-    def __init__(self, folder: Path, *, settings: str = "allow_anonymous true\n", port: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, settings: str = "allow_anonymous true\n", remembers: bool = True, port: int | None = None
+    ) -> None:
         program = mosquitto_program()
         if program is None:
             raise DeviceError("mosquitto is not installed: apt install mosquitto")
         port = port or free_port()
         folder.mkdir(parents=True, exist_ok=True)
-        lines = (
-            f"listener {port} 127.0.0.1\npersistence true\npersistence_location {folder}/\nautosave_interval 1\n"
-            "max_queued_messages 0\nuser root\n"
-        )
+        lines = f"listener {port} 127.0.0.1\nmax_queued_messages 0\n"
+        if remembers:
+            lines += f"persistence true\npersistence_location {folder}/\nautosave_interval 1\n"
+        if os.geteuid() == 0:
+            lines += "user root\n"  # else it gives up root and cannot write here
         (folder / "mosquitto.conf").write_text(lines + settings)
         super().__init__([program, "-c", str(folder / "mosquitto.conf")], port)
 
