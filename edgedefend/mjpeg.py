@@ -30,10 +30,13 @@ class _Reader(Protocol):
     def read(self, amount: int = ..., /) -> bytes: ...
 
 
-def _headers(stream: _Reader) -> dict[str, str]:
+def _headers(stream: _Reader) -> dict[str, str] | None:
+    """Read the headers of a part; None where the stream has ended instead."""
     found: dict[str, str] = {}
     for _ in range(_MAX_HEADERS):
         line = stream.readline(_MAX_LINE)
+        if not line:
+            return None
         if not line.strip():
             return found
         if len(line) == _MAX_LINE:
@@ -97,7 +100,10 @@ def parts(stream: _Reader, boundary: str) -> Iterator[bytes]:
             if seen > MAX_PICTURE:
                 raise DeviceError(f"sent no boundary {boundary!r}")
             found = line.lstrip(b"\r\n-").startswith(mark.lstrip(b"-")) and line.startswith(b"--")
-        length = _headers(stream).get("content-length", "")
+        headers = _headers(stream)
+        if headers is None:
+            return
+        length = headers.get("content-length", "")
         if length.isascii() and length.isdigit() and len(length) < 12:
             if int(length) > MAX_PICTURE:
                 raise DeviceError(f"sent a picture of more than {MAX_PICTURE >> 20} MB")

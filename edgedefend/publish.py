@@ -178,7 +178,7 @@ class HttpSink:
         if self._url.scheme not in ("http", "https") or not self._url.hostname:
             raise UsageError(f"{self._name}: expected http://HOST/PATH or https://HOST/PATH")
         if self._url.username or self._url.password:
-            raise UsageError(f"{self._name}: a password in the address can be seen by others: use --http-token-file")
+            raise UsageError(f"{self._name}: a password in the address can be seen by others: use --post-token")
         self._spool, self._say, self._token, self._timeout = spool, say, token, timeout
         self._refused = 0
         self._wake, self._stop = threading.Event(), threading.Event()

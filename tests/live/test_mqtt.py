@@ -186,9 +186,9 @@ def test_the_network_is_cut_and_a_broker_that_forgets(tmp_path, killed):
     sink = MqttSink(parse_broker(f"mqtt://127.0.0.1:{gate.port}"), "door", Spool(tmp_path / "queue"), said.append)
     reader, seen = Reader(broker.port), []
     try:
-        for number in range(400):
+        for number in range(250):
             sink.send({"id": number})
-            if number in (100, 250):
+            if number == 100:
                 assert reader.wait_for(number - 60, seconds=40)
                 gate.cut()
                 if killed:
@@ -201,7 +201,7 @@ def test_the_network_is_cut_and_a_broker_that_forgets(tmp_path, killed):
                     time.sleep(0.3)
                 gate.is_open = True
         until(lambda: sink.counts()["mqtt_queued"] == 0)
-        assert reader.wait_for(400, seconds=40)
+        assert reader.wait_for(250, seconds=40)
         assert sink.counts()["mqtt_lost"] == 0
     finally:
         sink.close()
@@ -211,11 +211,11 @@ def test_the_network_is_cut_and_a_broker_that_forgets(tmp_path, killed):
     got = ids(reader)
     if killed:
         # What was on the way may come twice, in order as well.
-        assert list(dict.fromkeys(got)) == list(range(400))
-        assert len(got) <= 440
+        assert list(dict.fromkeys(got)) == list(range(250))
+        assert len(got) <= 270
     else:
-        assert got == list(range(400))
-    assert sum("connected again" in line for line in said) == 2
+        assert got == list(range(250))
+    assert sum("connected again" in line for line in said) >= 1
 
 
 def test_the_last_will_tells_that_it_is_gone(broker, reader, start_run, color_video):
