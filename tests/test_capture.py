@@ -8,8 +8,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from edgedefend import capture
 from edgedefend.annotate import Roi, Saver, annotate, parse_roi
+from edgedefend.cameras import v4l2_frames
 from edgedefend.capture import Source, keep_open, open_source, shown_name
 from edgedefend.errors import DeviceError, InputError, UsageError
 from edgedefend.pace import Pace
@@ -147,7 +147,7 @@ def test_a_camera_that_comes_and_goes_is_not_opened_without_a_pause(monkeypatch)
 
 
 def test_giving_up():
-    source = Source("camera", True, lambda pace: capture._v4l2_frames("/dev/video-none", {}, pace))
+    source = Source("camera", True, lambda pace: v4l2_frames("/dev/video-none", {}, pace))
     with pytest.raises(DeviceError, match="camera: is not there: no frame for"):
         list(keep_open(source, Pace(), lambda line: None, give_up_s=0.2))
 

@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from bench.live_soak import FAULTS, _failures
+from bench.live_faults import FAULTS
+from bench.live_soak import _failures
 from bench.live_world import mosquitto_program
 
 GOOD = {
