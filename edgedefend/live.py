@@ -224,7 +224,7 @@ class Run:
         finally:
             notify("STOPPING=1")
             self.pace.stop.set()
-            results.close()  # type: ignore[attr-defined]
+            results.close()
             self._publish_statistics()
             for sink in self.sinks:
                 sink.close()

@@ -20,7 +20,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -308,7 +308,7 @@ class Stream:
         """
         return (result for result in self.watch(source, None) if result is not None)
 
-    def watch(self, source: Iterable[Frame], every_s: float | None) -> Iterator[FrameResult | None]:
+    def watch(self, source: Iterable[Frame], every_s: float | None) -> Generator[FrameResult | None, None, None]:
         """Do as `run`, and also yield None whenever there was no result for `every_s` seconds.
 
         Raises

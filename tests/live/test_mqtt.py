@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("paho.mqtt", reason="no MQTT client (extra 'mqtt')")
+
 from bench.live_world import Camera, Mosquitto, Reader, mosquitto_program
 from edgedefend.errors import UsageError
 from edgedefend.mqtt import MqttSink, parse_broker
