@@ -102,7 +102,11 @@ _RUN_UNIT = "edgedefend-run@.service"
 @click.argument("name", required=False)
 @_service_options
 @click.option("--json", "as_json", is_flag=True, help="Print the settings as JSON.")
-@click.option("--file", "wanted", help="Print one file only: its path on the board, config.txt or user-data.")
+@click.option(
+    "--file",
+    "wanted",
+    help="One file only: its path on the board, config.txt, edgedefend-run@.service, user-data.",
+)
 @click.option("--hostname", default="edgedefend", show_default=True, help="For user-data: the board's name.")
 @click.option("--admin", default="admin", show_default=True, help="For user-data: the administrator's name.")
 @click.option("--ssh-key", type=click.Path(path_type=Path), help="For user-data: the administrator's public key file.")
