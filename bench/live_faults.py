@@ -24,9 +24,12 @@ from bench.live_world import Camera, Mosquitto, Reader, free_port, make_video
 from edgedefend.bundle import load_bundle
 from edgedefend.errors import DeviceError
 
-__all__ = ["FAULTS", "RESULT", "Requests", "Runner", "Soak"]
+__all__ = ["FAULTS", "MAY_DOUBLE", "MOST_DOUBLED", "RESULT", "Requests", "Runner", "Soak"]
 
 FAULTS = ("killed and started again", "camera killed", "broker killed", "disk full", "clock jumped")
+# After these the broker and the board may not know of one another what was taken: then it is sent again.
+MAY_DOUBLE = (FAULTS[0], FAULTS[2])
+MOST_DOUBLED = 10
 RESULT = "edgedefend/soak/result"
 _DISK_BYTES = 4 << 20
 _RECOVERY_S = 60.0
@@ -256,6 +259,7 @@ class Soak:
                     "lasted_s": round(down, 1),
                     "answers_meanwhile": during,
                     "recovered_s": None if recovered is None else round(recovered, 2),
+                    "doubled": 0,
                     "said": list(self.runner.said[said:]),
                     "window": (began, time.monotonic()),
                 }
