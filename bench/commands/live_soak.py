@@ -26,8 +26,8 @@ __all__ = ["live_soak"]
 def live_soak(bundle: str, minutes: float, fps: float, requests: float, json_path: Path | None) -> None:
     """A camera, a broker and HTTP requests at once, while one after the other fails.
 
-    Needs mosquitto; a full disk is tried as root only. The exit code is 1 when a result was lost, or doubled by anything
-    but a kill, memory or open files have grown, or answers have become slow.
+    Needs mosquitto; a full disk is tried as root only. The exit code is 1 when a result was lost, or doubled by
+    anything but a kill, memory or open files have grown, or answers have become slow.
     """
     from bench.live_soak import measure_live_soak
 
