@@ -8,7 +8,7 @@ OLD_VENV := .venv-tflite-runtime
 OLD_READY := $(OLD_VENV)/.ready
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo bench test check format arm arm-quick arm-board arm-report clean help
+.PHONY: live-soak demo bench test check format arm arm-quick arm-board arm-report clean help
 
 help:
 	@echo "make demo    see real photographs classified by a real model behind the defence"
@@ -16,6 +16,7 @@ help:
 	@echo "make test    everything that needs no special hardware"
 	@echo "make arm     the device part on emulated 64-bit ARM boards (docs/arm.md); arm-quick: a small part of it"
 	@echo "make arm-board   a whole emulated board: deployed to over SSH, its power cut in the middle"
+	@echo "make live-soak  a camera, a broker and requests for MINUTES=10, while one after the other is killed"
 	@echo "make check   ruff, mypy and the fast tests"
 	@echo "make arm-report   the kernels as ARM code: loops, exact instruction counts, ratios to C"
 
@@ -23,7 +24,7 @@ $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' \
 	  || { echo "edgedefend needs Python 3.10 to 3.13, $(PYTHON) is $$($(PYTHON) --version): make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[convert,bench,arm,deploy,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[convert,bench,arm,deploy,mqtt,dev]'
 	@touch $@
 
 $(OLD_READY): pyproject.toml | $(READY)
@@ -49,6 +50,15 @@ test: $(READY) $(OLD_READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	EDGEDEFEND_TFLITE_RUNTIME_VENV=$(OLD_VENV) $(BIN)/pytest -q
+
+# A camera, a broker (mosquitto) and requests for MINUTES, while one after the other is killed.
+MINUTES ?= 10
+LIVE_BUNDLE ?= build/live-soak/lite0/int8
+$(LIVE_BUNDLE): | $(READY)
+	$(BIN)/edgedefend convert --model efficientnet-lite0 --out build/live-soak/lite0
+
+live-soak: $(READY) $(LIVE_BUNDLE)
+	$(BIN)/edgedefend bench live-soak $(LIVE_BUNDLE) --minutes $(MINUTES) --json build/live-soak/result.json
 
 # What is not installed (a C compiler for ARM, llvm-mca 19) is unpacked under build/arm from Debian's packages.
 arm-report: $(READY)

@@ -31,6 +31,7 @@ __all__ = [
     "parse_board",
     "render_config_txt",
     "render_files",
+    "render_run_unit",
     "render_unit",
     "render_user_data",
 ]
@@ -184,6 +185,32 @@ def render_unit(board: BoardConfig, *, prefix: str = PREFIX, user: str = USER, p
         If `prefix`, `user` or `port` cannot stand in a unit.
     """
     _checked(prefix, user, port)
+    title = "Image classification behind a preprocessing defence"
+    return _service(board, prefix, user, title, f"serve {prefix}/current/bundle --port {port}")
+
+
+def render_run_unit(board: BoardConfig, *, prefix: str = PREFIX, user: str = USER) -> str:
+    """Return the text of edgedefend-run@.service: an instance a camera, named by ``/etc/edgedefend/run/NAME.*``.
+
+    ``NAME.source`` holds the source, which may have a password in it; ``NAME.env`` has ``OPTIONS=`` and what else the
+    environment is to hold.
+
+    Raises
+    ------
+    InputError
+        If `prefix` or `user` cannot stand in a unit.
+    """
+    _checked(prefix, user, PORT)
+    folder = "/etc/edgedefend/run"
+    command = f"run {prefix}/current/bundle @{folder}/%i.source --name %i --quiet $OPTIONS"
+    conditions = f"\nConditionPathExists={folder}/%i.source"
+    more = f"EnvironmentFile=-{folder}/%i.env\n"
+    return _service(board, prefix, user, "Image classification of the camera %i", command, conditions, more)
+
+
+def _service(
+    board: BoardConfig, prefix: str, user: str, title: str, command: str, conditions: str = "", more: str = ""
+) -> str:
     # The first cores: the ones that every power mode keeps on, and on large chips one cluster with one cache.
     pinned = board.threads < board.cores
     affinity = f"CPUAffinity=0-{board.threads - 1}" if pinned else "# All cores may be used: CPUAffinity is not set."
@@ -192,8 +219,10 @@ def render_unit(board: BoardConfig, *, prefix: str = PREFIX, user: str = USER, p
         board=board.name,
         prefix=prefix,
         user=user,
-        port=port,
-        affinity=affinity,
+        title=title,
+        command=command,
+        conditions=conditions,
+        affinity=more + affinity,
         watchdog_s=board.service_watchdog_s,
         memory_high_mb=board.memory_high_mb,
         memory_max_mb=board.memory_max_mb,

@@ -195,12 +195,19 @@ class Classifier:
         return output, written - started, time.perf_counter() - written
 
     def _run_apart(self, image: NDArray[np.uint8], count: int) -> _Run:
+        spec = self.interpreter.input
+        started = time.perf_counter()
+        tensors = np.empty((count, *spec.shape[1:]), spec.dtype)
+        self.defense.into_many(image, tensors, self.encoding)
+        defend_s = time.perf_counter() - started
+        outputs, copy_s, invoke_s = self._invoke_apart(tensors)
+        return outputs, defend_s + copy_s, invoke_s
+
+    def _invoke_apart(self, tensors: NDArray[Any]) -> _Run:
+        """Run the model on each of several input tensors; return outputs, seconds of copying, seconds of the model."""
         interpreter = self.interpreter
         interpreter.set_batch(1)
-        started = time.perf_counter()
-        tensors = np.empty((count, *interpreter.input.shape[1:]), interpreter.input.dtype)
-        self.defense.into_many(image, tensors, self.encoding)
-        defend_s, invoke_s, outputs = time.perf_counter() - started, 0.0, []
+        copy_s, invoke_s, outputs = 0.0, 0.0, []
         for tensor in tensors:
             started = time.perf_counter()
             view = interpreter.input_view()
@@ -208,18 +215,75 @@ class Classifier:
             del view
             written = time.perf_counter()
             outputs.append(interpreter.invoke())
-            defend_s += written - started
+            copy_s += written - started
             invoke_s += time.perf_counter() - written
-        return np.concatenate(outputs), defend_s, invoke_s
+        return np.concatenate(outputs), copy_s, invoke_s
+
+    def _batch_for(self, count: int) -> bool:
+        """Tell whether `count` draws go through the model in one batch now; make room for them if so."""
+        if not self.draw_choice.batched(count):
+            return False
+        if not self.interpreter.set_batch(count):
+            self.draw_choice.rule_out_batches()
+            return False
+        return True
+
+    def run_prepared(self, tensors: NDArray[Any]) -> NDArray[np.float32]:
+        """Run the model on several draws that are defended and encoded already.
+
+        Parameters
+        ----------
+        tensors : (draws, H, W, 3)
+            As `edgedefend.defense.Defense.into_many` writes them, of the interpreter's type.
+
+        Returns
+        -------
+        float32 (draws, classes)
+        """
+        count = len(tensors)
+        batched = self._batch_for(count)
+        if batched:
+            started = time.perf_counter()
+            view = self.interpreter.input_view()
+            view[:] = tensors
+            del view
+            outputs = self.interpreter.invoke()
+            invoke_s = time.perf_counter() - started
+        else:
+            outputs, _, invoke_s = self._invoke_apart(tensors)
+        self.draw_choice.note(count, batched, invoke_s)
+        return outputs
+
+    def rank(self, output: NDArray[np.float32], top: int) -> tuple[list[Answer], NDArray[np.float32], float]:
+        """Return what the model's raw output, float32 (draws, classes), says.
+
+        Returns
+        -------
+        answers : list of Answer
+            The `top` most probable classes, best first.
+        probabilities : float32 (classes,)
+            Mean over the draws.
+        agreement : float
+            The fraction of draws whose own best class is the first answer.
+
+        Raises
+        ------
+        BackendError
+            If the output is not a number.
+        """
+        each = softmax(output) if self.bundle.output == "logits" else output
+        probabilities: NDArray[np.float32] = each.mean(axis=0)
+        if not np.isfinite(probabilities).all():
+            raise BackendError(f"{self.bundle.path}: the model's answer is not a number (NaN or infinity)")
+        order = np.argsort(-probabilities, kind="stable")[:top]
+        answers = [Answer(int(i), self.bundle.labels[i], float(probabilities[i])) for i in order]
+        return answers, probabilities, float(np.mean(each.argmax(axis=1) == order[0]))
 
     def _run_draws(self, image: NDArray[np.uint8], count: int) -> _Run:
         """Run `count` draws of one image of the model's size; the image is quantised once."""
         if count == 1:
             return self._run_one(image)
-        batched = self.draw_choice.batched(count)
-        if batched and not self.interpreter.set_batch(count):
-            self.draw_choice.rule_out_batches()
-            batched = False
+        batched = self._batch_for(count)
         result = self._run_batch(image) if batched else self._run_apart(image, count)
         self.draw_choice.note(count, batched, result[2])
         return result
@@ -251,25 +315,14 @@ class Classifier:
         fitted = self.fit(image)
         resized = time.perf_counter()
         output, defend_s, invoke_s = self._run_draws(fitted, count)
-        each = softmax(output) if self.bundle.output == "logits" else output
-        probabilities: NDArray[np.float32] = each.mean(axis=0)
-        if not np.isfinite(probabilities).all():
-            raise BackendError(f"{self.bundle.path}: the model's answer is not a number (NaN or infinity)")
-        order = np.argsort(-probabilities, kind="stable")[:top]
-        best = int(order[0])
+        answers, probabilities, agreement = self.rank(output, top)
         stage_ms = {
             "resize_ms": 1e3 * (resized - begin),
             "defend_ms": 1e3 * defend_s,
             "invoke_ms": 1e3 * invoke_s,
             "total_ms": 1e3 * (time.perf_counter() - begin),
         }
-        return Prediction(
-            [Answer(int(i), self.bundle.labels[i], float(probabilities[i])) for i in order],
-            probabilities,
-            count if self.defended else 0,
-            float(np.mean(each.argmax(axis=1) == best)),
-            stage_ms,
-        )
+        return Prediction(answers, probabilities, count if self.defended else 0, agreement, stage_ms)
 
 
 def prediction_record(prediction: Prediction, image: str, bundle: Bundle) -> dict[str, Any]:

@@ -10,6 +10,9 @@ the model waits for. Two policies:
   so is an answer that nobody has taken when the next one is there.
 
 Order is kept in both. The pipeline holds at most `depth` frames between two stages, so memory is bounded.
+
+A frame may come as a function that decodes it: the defending stage calls that, so a frame that gives way to a newer
+one costs no decoding.
 """
 
 from __future__ import annotations
@@ -17,26 +20,30 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgedefend.classifier import Answer, Classifier, softmax
-from edgedefend.errors import BackendError, EdgeDefendError
+from edgedefend.classifier import Answer, Classifier
+from edgedefend.errors import EdgeDefendError, InputError
 
 __all__ = ["Frame", "FrameResult", "Stream"]
 
 T = TypeVar("T")
+Picture = NDArray[np.uint8]
+# Longer than any frame takes to resize and defend on the slowest board.
+STUCK_SECONDS = 30.0
+_BEAT_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture on its way: uint8 (H, W, 3) RGB, when it was captured (time.monotonic), and its name."""
+    """One picture on its way: uint8 (H, W, 3) RGB or what decodes it, when captured (time.monotonic), its name."""
 
-    image: NDArray[np.uint8]
+    image: Picture | Callable[[], Picture]
     captured: float
     name: str
 
@@ -45,8 +52,10 @@ class Frame:
 class FrameResult:
     """The answer for one frame.
 
-    `number` counts captured frames, dropped ones included, from 0. `age_ms` is the time from capture to answer;
-    `stage_ms` has "prepare_ms" (resize, defend, write the tensor) and "invoke_ms".
+    `number` counts captured frames, dropped ones included, from 0. `captured` is of time.monotonic and `age_ms` the
+    time from then to the answer. `stage_ms` has "prepare_ms" (resize, defend, write the tensor), "invoke_ms", and
+    "decode_ms" where the stream decoded the frame. `agreement` is the fraction of draws whose own best class is
+    ``top[0]``. `image` is the whole frame where the stream was asked to keep it.
     """
 
     number: int
@@ -55,6 +64,9 @@ class FrameResult:
     probabilities: NDArray[np.float32]
     age_ms: float
     stage_ms: dict[str, float]
+    captured: float = 0.0
+    agreement: float = 1.0
+    image: Picture | None = None
 
 
 class _Closed(Exception):  # noqa: N818 - a signal between stages, not an error
@@ -96,6 +108,11 @@ class _Queue(Generic[T]):
             self._changed.notify_all()
             return item
 
+    def wait(self, seconds: float | None) -> bool:
+        """Wait until `get` would return at once; False when it still would not after so many seconds."""
+        with self._changed:
+            return self._changed.wait_for(lambda: bool(self._items) or self._ended or self._closed, seconds)
+
     def end(self) -> None:
         """Say that nothing more will be put."""
         with self._changed:
@@ -111,13 +128,14 @@ class _Queue(Generic[T]):
 
 @dataclass(frozen=True)
 class _Prepared:
-    """One frame's input tensor, and what its answer will say of it; the picture itself is let go."""
+    """One frame's input tensor, and what its answer will say of it; the picture itself is let go unless wanted."""
 
     number: int
     name: str
     captured: float
     tensor: NDArray[Any]
-    prepare_ms: float
+    stage_ms: dict[str, float]
+    image: Picture | None
 
 
 class Stream:
@@ -133,6 +151,17 @@ class Stream:
         How many classes each result holds.
     depth : int
         Frames that may wait between two stages.
+    draws : int
+        Random draws of the defence whose probabilities are averaged for each frame; 1 for a classifier without it.
+    crop : callable, optional
+        Takes a frame and returns the part of it to classify.
+    keep_images : bool
+        Whether results carry their frame.
+    on_damaged : callable, optional
+        Told of a frame that cannot be decoded or cropped; it is then left out. Without it, that ends the stream.
+    heartbeat : callable, optional
+        Called by the thread of the model: True after each answer, False about twice a second while it waits for
+        work. It is not called while the model or the stage before it does not come back.
 
     Notes
     -----
@@ -140,9 +169,24 @@ class Stream:
     gave way to newer ones.
     """
 
-    def __init__(self, classifier: Classifier, *, live: bool = False, top: int = 5, depth: int = 2) -> None:
-        self.classifier, self.live, self.top = classifier, live, top
+    def __init__(
+        self,
+        classifier: Classifier,
+        *,
+        live: bool = False,
+        top: int = 5,
+        depth: int = 2,
+        draws: int = 1,
+        crop: Callable[[Picture], Picture] | None = None,
+        keep_images: bool = False,
+        on_damaged: Callable[[InputError], None] | None = None,
+        heartbeat: Callable[[bool], None] | None = None,
+    ) -> None:
+        self.classifier, self.live, self.top, self.draws = classifier, live, top, draws
         self._depth = 1 if live else depth
+        self._crop, self._keep_images = crop, keep_images
+        self._on_damaged, self._heartbeat = on_damaged, heartbeat
+        self._preparing_since: float | None = None
         self._error: BaseException | None = None
         self._open()
 
@@ -174,19 +218,55 @@ class Stream:
             self._captured.put((number, frame))
 
     def _prepare(self) -> None:
-        """Resize, defend and encode into tensors of our own: the interpreter's memory is busy meanwhile."""
+        """Decode, resize, defend and encode into tensors of our own: the interpreter's memory is busy meanwhile."""
         spec = self.classifier.interpreter.input
+        shape = spec.shape[1:] if self.draws == 1 else (self.draws, *spec.shape[1:])
         # One is being written here, `depth` wait, one is being copied to the interpreter: then the first is free.
-        ring = [np.empty(spec.shape[1:], spec.dtype) for _ in range(self._depth + 2)]
+        ring = [np.empty(shape, spec.dtype) for _ in range(self._depth + 2)]
         turn = 0
         while (item := self._captured.get()) is not None:
             number, frame = item
-            started = time.perf_counter()
-            tensor = ring[turn]
+            self._preparing_since = time.monotonic()
+            try:
+                prepared = self._prepared_frame(number, frame, ring[turn])
+            except InputError as error:
+                if self._on_damaged is None:
+                    raise
+                self._on_damaged(error)
+                continue
+            finally:
+                self._preparing_since = None
             turn = (turn + 1) % len(ring)
-            self.classifier.prepare_into(self.classifier.fit(frame.image), tensor)
-            prepare_ms = 1e3 * (time.perf_counter() - started)
-            self._prepared.put(_Prepared(number, frame.name, frame.captured, tensor, prepare_ms))
+            self._prepared.put(prepared)
+
+    def _prepared_frame(self, number: int, frame: Frame, tensor: NDArray[Any]) -> _Prepared:
+        stage_ms = {}
+        started = time.perf_counter()
+        image = frame.image
+        if callable(image):
+            image = image()
+            decoded = time.perf_counter()
+            stage_ms["decode_ms"] = 1e3 * (decoded - started)
+            started = decoded
+        classifier = self.classifier
+        fitted = classifier.fit(image if self._crop is None else self._crop(image))
+        if self.draws == 1:
+            classifier.prepare_into(fitted, tensor)
+        else:
+            classifier.defense.into_many(fitted, tensor, classifier.encoding)
+        stage_ms["prepare_ms"] = 1e3 * (time.perf_counter() - started)
+        return _Prepared(number, frame.name, frame.captured, tensor, stage_ms, image if self._keep_images else None)
+
+    def _beat(self, answered: bool) -> None:
+        if self._heartbeat is not None:
+            began = self._preparing_since
+            if began is None or time.monotonic() - began < STUCK_SECONDS:
+                self._heartbeat(answered)
+
+    def _next_prepared(self) -> _Prepared | None:
+        while self._heartbeat is not None and not self._prepared.wait(_BEAT_SECONDS):
+            self._beat(answered=False)
+        return self._prepared.get()
 
     def _invoke(self) -> None:
         """Call the model, with as little between two calls as can be.
@@ -203,18 +283,20 @@ class Stream:
                 if answer is not None:
                     self._answered.put(answer)
                     answer = None
-                item = self._prepared.get()
+                item = self._next_prepared()
                 if item is None:
                     return
-            view = interpreter.input_view()
-            # NumPy would let go of the GIL for the copy and then have to wait for it.
-            view.data.cast("B")[:] = item.tensor.data.cast("B")
-            del view
+            if self.draws == 1:
+                view = interpreter.input_view()
+                # NumPy would let go of the GIL for the copy and then have to wait for it.
+                view.data.cast("B")[:] = item.tensor.data.cast("B")
+                del view
             if answer is not None:
                 self._answered.put(answer)
             started = time.perf_counter()
-            output = interpreter.invoke()[0]
+            output = interpreter.invoke() if self.draws == 1 else self.classifier.run_prepared(item.tensor)
             answer = item, output, 1e3 * (time.perf_counter() - started)
+            self._beat(answered=True)
 
     def run(self, source: Iterable[Frame]) -> Iterator[FrameResult]:
         """Yield one result a frame, in order, until the source ends.
@@ -223,6 +305,16 @@ class Stream:
         ------
         EdgeDefendError
             Whatever the source or a stage raised, after the results of the frames before it.
+        """
+        return (result for result in self.watch(source, None) if result is not None)
+
+    def watch(self, source: Iterable[Frame], every_s: float | None) -> Generator[FrameResult | None, None, None]:
+        """Do as `run`, and also yield None whenever there was no result for `every_s` seconds.
+
+        Raises
+        ------
+        EdgeDefendError
+            As `run`.
         """
         self._open()
         self._error = None
@@ -235,7 +327,13 @@ class Stream:
         for thread in (capture, *others):
             thread.start()
         try:
-            while (item := self._answered.get()) is not None:
+            while True:
+                if not self._answered.wait(every_s):
+                    yield None
+                    continue
+                item = self._answered.get()
+                if item is None:
+                    break
                 yield self._result(*item)
         finally:
             for queue in (self._captured, self._prepared, self._answered):
@@ -250,16 +348,15 @@ class Stream:
             raise EdgeDefendError(f"a stage of the stream failed: {self._error}") from self._error
 
     def _result(self, item: _Prepared, output: NDArray[np.float32], invoke_ms: float) -> FrameResult:
-        bundle = self.classifier.bundle
-        probabilities = softmax(output) if bundle.output == "logits" else output
-        if not np.isfinite(probabilities).all():
-            raise BackendError(f"{bundle.path}: the model's answer is not a number (NaN or infinity)")
-        order = np.argsort(-probabilities, kind="stable")[: self.top]
+        top, probabilities, agreement = self.classifier.rank(output, self.top)
         return FrameResult(
             item.number,
             item.name,
-            [Answer(int(i), bundle.labels[i], float(probabilities[i])) for i in order],
+            top,
             probabilities,
             1e3 * (time.monotonic() - item.captured),
-            {"prepare_ms": item.prepare_ms, "invoke_ms": invoke_ms},
+            {**item.stage_ms, "invoke_ms": invoke_ms},
+            item.captured,
+            agreement,
+            item.image,
         )

@@ -19,6 +19,7 @@ from edgedefend.board import (
     parse_board,
     render_config_txt,
     render_files,
+    render_run_unit,
     render_unit,
     render_user_data,
 )
@@ -46,6 +47,7 @@ def rendered(config: BoardConfig) -> dict[str, str]:
         **render_files(config),
         "config.txt": "\n".join(render_config_txt(config)),
         "user-data": user_data,
+        "edgedefend-run@.service": render_run_unit(config),
     }
 
 
@@ -212,11 +214,27 @@ def test_systemd_takes_the_units(name, tmp_path):
         if path.endswith(".service"):
             units.append(tmp_path / Path(path).name)
             units[-1].write_text(text)
+    units.append(tmp_path / "edgedefend-run@camera.service")
+    units[-1].write_text(render_run_unit(load_board(name), prefix=str(tmp_path / "opt")))
     result = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", *map(str, units)], capture_output=True, text=True, check=False
     )
     # Other units of this machine may be complained about: ours must not be.
     assert not [line for line in result.stderr.splitlines() if "edgedefend" in line], result.stderr
+
+
+def test_a_camera_is_watched_by_the_same_kind_of_service():
+    """But for what it starts and for its files it is the unit that `board apply` installs."""
+    config = load_board("pi-4")
+    ours, theirs = (render(config).splitlines() for render in (render_run_unit, render_unit))
+    assert [line for line in ours if line not in theirs] == [
+        "Description=Image classification of the camera %i",
+        "ConditionPathExists=/etc/edgedefend/run/%i.source",
+        "ExecStart=/opt/edgedefend/current/venv/bin/edgedefend run /opt/edgedefend/current/bundle "
+        "@/etc/edgedefend/run/%i.source --name %i --quiet $OPTIONS",
+        "EnvironmentFile=-/etc/edgedefend/run/%i.env",
+    ]
+    assert len(theirs) == len(ours) - 2
 
 
 def test_the_unit_is_what_was_asked_for():

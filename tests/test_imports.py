@@ -65,6 +65,9 @@ def test_what_looks_at_a_board_needs_no_numpy(module):
         "edgedefend.commands.show",
         "edgedefend.dataset",
         "edgedefend.stream",
+        "edgedefend.live",
+        "edgedefend.mqtt",
+        "edgedefend.commands.run",
         "edgedefend.server",
         "edgedefend.commands.serve",
         "edgedefend.commands.deploy",
@@ -75,6 +78,7 @@ def test_what_looks_at_a_board_needs_no_numpy(module):
         "bench.memory",
         "bench.report",
         "bench.soak",
+        "bench.live_soak",
         "bench.startup",
         "bench.throughput",
     ],
@@ -114,3 +118,11 @@ def test_help_imports_no_command():
         "assert 'classify' in CliRunner().invoke(cli, ['--help']).output"
     )
     assert not modules & {*HEAVY, "numba", "cv2", "edgedefend.commands.classify"}
+
+
+def test_a_run_without_a_broker_needs_no_paho():
+    """It is an extra."""
+    modules = loaded_after("import edgedefend.live, edgedefend.publish, edgedefend.commands.run")
+    assert "paho" not in modules
+    light = loaded_after("import edgedefend.spool, edgedefend.pace, edgedefend.home_assistant")
+    assert not light & {"numpy", "numba", "cv2", "ai_edge_litert"}

@@ -18,6 +18,11 @@ COMMANDS = {
         "",
     ),
     "soak": ("bench.commands.soak:soak", "Latency and temperature over a long time.", ""),
+    "live-soak": (
+        "bench.commands.live_soak:live_soak",
+        "`edgedefend run` with a camera, a broker and requests, while one after the other fails.",
+        "mqtt",
+    ),
     "kernel": ("bench.commands.kernel:kernel", "The fused kernel beside what others would run.", "bench"),
     "draws": ("bench.commands.draws:draws", "Several draws in one batch beside as many single calls.", ""),
     "throughput": ("bench.commands.throughput:throughput", "Frames a second beside the bare model's.", ""),

@@ -94,11 +94,19 @@ def _choose(device: Device, name: str | None) -> BoardConfig:
     return config
 
 
+# Not installed by `apply`: which cameras there are is for the engineer to say.
+_RUN_UNIT = "edgedefend-run@.service"
+
+
 @board.command()
 @click.argument("name", required=False)
 @_service_options
 @click.option("--json", "as_json", is_flag=True, help="Print the settings as JSON.")
-@click.option("--file", "wanted", help="Print one file only: its path on the board, config.txt or user-data.")
+@click.option(
+    "--file",
+    "wanted",
+    help="One file only: its path on the board, config.txt, edgedefend-run@.service, user-data.",
+)
 @click.option("--hostname", default="edgedefend", show_default=True, help="For user-data: the board's name.")
 @click.option("--admin", default="admin", show_default=True, help="For user-data: the administrator's name.")
 @click.option("--ssh-key", type=click.Path(path_type=Path), help="For user-data: the administrator's public key file.")
@@ -114,7 +122,7 @@ def show(
     ssh_key: Path | None,
 ) -> None:
     """Print the settings of the board NAME (this one by default) and every file they become."""
-    from edgedefend.board import load_board, render_config_txt, render_files, render_user_data
+    from edgedefend.board import load_board, render_config_txt, render_files, render_run_unit, render_user_data
     from edgedefend.device import Device
     from edgedefend.errors import InputError
 
@@ -135,6 +143,7 @@ def show(
         click.echo(render_user_data(config, hostname=hostname, admin=admin, ssh_key=key), nl=False)
         return
     if wanted is not None:
+        files[_RUN_UNIT] = render_run_unit(config, prefix=prefix, user=user)
         if wanted not in files:
             raise InputError(f"--file {wanted}: expected one of {', '.join([*files, 'user-data'])}")
         click.echo(files[wanted], nl=False)

@@ -1,0 +1,1 @@
+"""`edgedefend run` against real sources and a real broker."""
