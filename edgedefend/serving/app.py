@@ -1,8 +1,8 @@
 """The routes: what is asked, handed to the pool, and answered.
 
-``POST /v1/classify`` answers what ``edgedefend classify --json`` prints, ``POST /v1/stages`` the pictures on the way as
-well; ``GET /v1/model`` and ``/v1/status`` say what runs and how; ``/healthz``, ``/readyz``, ``/metrics`` are for
-machines, ``/openapi.json`` describes all of it, and ``/`` is the page. Every error is JSON with one line, ``{"error": …}``.
+``POST /v1/classify`` answers what ``edgedefend classify --json`` prints; ``POST /v1/stages`` adds the pictures on the
+way; ``GET /v1/model`` and ``/v1/status`` say what runs and how; ``/healthz``, ``/readyz`` and ``/metrics`` are for
+machines, ``/openapi.json`` describes them all, and ``/`` is the page. What goes wrong is raised: `guard` answers it.
 """
 
 from __future__ import annotations
@@ -17,23 +17,20 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
 import edgedefend
 from edgedefend.bundle import Bundle
 from edgedefend.classifier import Classifier
-from edgedefend.errors import InputError
 from edgedefend.serving.answers import MAX_DRAWS, MAX_PICTURES, Options, classify_picture, show_stages
-from edgedefend.serving.guard import Guard, error_body
+from edgedefend.serving.guard import Guard
 from edgedefend.serving.metrics import Metrics
 from edgedefend.serving.openapi import describe
 from edgedefend.serving.pool import DroppedError, FullError, Pool
-from edgedefend.serving.requests import BodyBudget, RefusedError, busy, parse_options, read_picture
+from edgedefend.serving.requests import BodyBudget, busy, parse_options, read_picture
 from edgedefend.serving.sensors import Sensors
 
 __all__ = ["Service", "make_app"]
@@ -44,6 +41,13 @@ _PAGE_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript
 _IMPATIENCE = 0.1
 
 Answer = Callable[[Classifier, bytes, Options], dict[str, Any]]
+
+
+async def _until_gone(request: Request) -> dict[str, Any]:
+    """Return once the client has gone; its body has been read already."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    return {}
 
 
 class _Json(JSONResponse):
@@ -76,10 +80,9 @@ class Service:
             future = asyncio.wrap_future(self.pool.submit(lambda classifier: answer(classifier, body, options)))
         except FullError:
             raise busy() from None
-        waiting: set[asyncio.Future[Any]] = {future}
-        done, _ = await asyncio.wait(waiting, timeout=_IMPATIENCE)
+        done, _ = await asyncio.wait({future}, timeout=_IMPATIENCE)
         if not done:
-            gone = asyncio.ensure_future(request.receive())
+            gone = asyncio.ensure_future(_until_gone(request))
             try:
                 await asyncio.wait({future, gone}, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -222,32 +225,6 @@ def _page_routes() -> list[Route]:
     return routes
 
 
-def _error(status: HTTPStatus, message: str, headers: Any = None) -> Response:
-    return Response(error_body(message), status.value, headers, "application/json")
-
-
-async def _bad_input(request: Request, error: Exception) -> Response:
-    return _error(HTTPStatus.BAD_REQUEST, str(error))
-
-
-async def _no_memory(request: Request, error: Exception) -> Response:
-    return _error(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "not enough memory for this image")
-
-
-async def _gone(request: Request, error: Exception) -> Response:
-    # Nobody reads this; uvicorn throws it away.
-    return _error(HTTPStatus.REQUEST_TIMEOUT, "the client has gone")
-
-
-async def _http_error(request: Request, error: Exception) -> Response:
-    if not isinstance(error, HTTPException):
-        raise error
-    status = HTTPStatus(error.status_code)
-    allowed = (error.headers or {}).get("Allow")
-    message = f"{request.url.path[:100]} takes {allowed}" if allowed else f"{status.phrase}: see /openapi.json"
-    return _error(status, message, error.headers)
-
-
 def make_app(service: Service, *, loopback: bool, token: str | None, report: Callable[[str], object]) -> ASGIApp:
     """Return the ASGI application.
 
@@ -272,21 +249,12 @@ def make_app(service: Service, *, loopback: bool, token: str | None, report: Cal
     service.metrics.know_paths(frozenset(route.path for route in routes))
 
     @contextlib.asynccontextmanager
-    async def lifespan(app: Starlette) -> Any:
+    async def lifespan(app: Router) -> Any:
         yield
         service.stopping = True
         await asyncio.to_thread(service.pool.close)
         service.sensors.close()
 
-    app = Starlette(
-        routes=routes,
-        lifespan=lifespan,
-        exception_handlers={
-            InputError: _bad_input,
-            MemoryError: _no_memory,
-            ClientDisconnect: _gone,
-            HTTPException: _http_error,
-        },
-    )
-    app.router.redirect_slashes = False
+    # Without Starlette's own handling of errors around it: that of `guard` leaves nothing over.
+    app = Router(routes, redirect_slashes=False, lifespan=lifespan)
     return Guard(app, service.metrics, loopback=loopback, token=token, report=report)

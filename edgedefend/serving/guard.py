@@ -5,20 +5,24 @@ Plain ASGI, outermost. It refuses before any body is read.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
-import time
 from collections.abc import Callable
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from edgedefend.errors import InputError
 from edgedefend.serving.access import is_loopback, token_matches
 from edgedefend.serving.metrics import Metrics
 from edgedefend.serving.protocol import MAX_HEAD
 from edgedefend.serving.requests import RefusedError
 
-__all__ = ["Guard", "error_body"]
+__all__ = ["Guard"]
 
 # Without the token: that it lives, what it is, and the page that asks for the token.
 PUBLIC = frozenset({"/", "/healthz", "/readyz", "/openapi.json"})
@@ -38,9 +42,20 @@ SECURITY_HEADERS = [
 DRAIN_SECONDS = 2.0
 
 
-def error_body(message: str) -> bytes:
-    """Return the JSON of an error."""
-    return (json.dumps({"error": " ".join(message.split())}, ensure_ascii=False) + "\n").encode()
+def _explain(error: Exception, path: str) -> RefusedError | None:
+    """Return how an error is answered; None for a mistake of ours."""
+    if isinstance(error, RefusedError):
+        return error
+    if isinstance(error, InputError):
+        return RefusedError(HTTPStatus.BAD_REQUEST, str(error))
+    if isinstance(error, MemoryError):
+        return RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "not enough memory for this image")
+    if isinstance(error, HTTPException):  # of the router: no such path, or another method
+        status, headers = HTTPStatus(error.status_code), dict(error.headers or {})
+        allowed = headers.get("Allow")
+        message = f"{path[:100]} takes {allowed}" if allowed else f"{status.phrase}: see /openapi.json"
+        return RefusedError(status, message, headers)
+    return None
 
 
 class Guard:
@@ -69,7 +84,13 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        status = 0
+        status, received = 0, False
+
+        async def noting_receive() -> Message:
+            nonlocal received
+            message = await receive()
+            received = received or not message.get("more_body", False)
+            return message
 
         async def noting_send(message: Message) -> None:
             nonlocal status
@@ -79,27 +100,28 @@ class Guard:
             await send(message)
 
         headers = dict(scope["headers"])
+        scope["app"] = self  # asks the router to raise what it does not find
         try:
             self._check(scope, headers)
-            await self._app(scope, receive, noting_send)
-        except RefusedError as refused:
-            await _refuse(refused, headers, receive, noting_send)
+            await self._app(scope, noting_receive, noting_send)
+        except ClientDisconnect:
+            pass  # nobody is left to be answered
         except Exception as error:
-            # The one place where a mistake of ours ends up: one line for the journal, none of it for the client.
-            self._metrics.errors.labels("internal").inc()
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            self._report(f"internal error at {scope['path'][:100]!r}: {reason}")
+            refused = _explain(error, scope["path"]) or self._own_up(error, scope["path"])
             if not status:
-                mistake = RefusedError(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error: see the service's journal")
-                await _refuse(mistake, headers, receive, noting_send)
+                await _refuse(refused, headers, None if received else receive, noting_send)
         finally:
             self._metrics.count_request(scope, status)
 
+    def _own_up(self, error: Exception, path: str) -> RefusedError:
+        """Report a mistake of ours: one line for the journal, none of it for the client."""
+        self._metrics.errors.labels("internal").inc()
+        self._report(f"internal error at {path[:100]!r}: {type(error).__name__}: {' '.join(str(error).split())}")
+        return RefusedError(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error: see the service's journal")
+
     def _check(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
         if sum(len(name) + len(value) + 4 for name, value in scope["headers"]) > MAX_HEAD:
-            raise RefusedError(
-                HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"the head has more than {MAX_HEAD} bytes"
-            )
+            raise RefusedError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"the head has more than {MAX_HEAD} bytes")
         self._check_names(headers)
         path = scope["path"]
         if self._token is None or path in PUBLIC or path.startswith(PUBLIC_PREFIX):
@@ -121,26 +143,33 @@ class Guard:
         except ValueError:
             raise RefusedError(HTTPStatus.BAD_REQUEST, "the Host or Origin header cannot be read") from None
         if self._loopback and not is_loopback(name):
-            raise RefusedError(
-                HTTPStatus.FORBIDDEN, f"this service answers on localhost only, not as {name[:100]!r}"
-            )
+            raise RefusedError(HTTPStatus.FORBIDDEN, f"this service answers on localhost only, not as {name[:100]!r}")
         if stranger:
             raise RefusedError(HTTPStatus.FORBIDDEN, "pages of other sites may not ask this service")
 
 
-async def _refuse(refused: RefusedError, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
-    """Answer an error; what the client is still sending is read for a moment where the connection closes after it."""
-    body = error_body(str(refused))
+async def _refuse(refused: RefusedError, headers: dict[bytes, bytes], receive: Receive | None, send: Send) -> None:
+    """Answer an error; `receive` gives the rest of a body that has not been read, None where there is none.
+
+    uvicorn reads and forgets that rest, unless it is to close the connection: closing it with unread data would reset
+    it, and the client would never see why it was refused. So it is read here for a moment before.
+    """
+    body = (json.dumps({"error": " ".join(str(refused).split())}, ensure_ascii=False) + "\n").encode()
     lines = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     lines += [(name.lower().encode(), value.encode()) for name, value in refused.headers.items()]
-    expecting = b"expect" in headers
-    if expecting:  # it has not sent its body, and now never will: nothing can follow on this connection
+    if b"expect" in headers:  # it has not sent its body, and now never will: nothing can follow on this connection
         lines.append((b"connection", b"close"))
-    closing = headers.get(b"connection", b"").lower() == b"close" and not expecting
+        receive = None
+    if headers.get(b"connection", b"").lower() != b"close":
+        receive = None
     await send({"type": "http.response.start", "status": refused.status.value, "headers": lines})
-    await send({"type": "http.response.body", "body": body, "more_body": closing})
-    if closing:
-        until = time.monotonic() + DRAIN_SECONDS
-        while time.monotonic() < until and (await receive()).get("more_body", False):
-            pass
+    await send({"type": "http.response.body", "body": body, "more_body": receive is not None})
+    if receive is not None:
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(_read_rest(receive), DRAIN_SECONDS)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _read_rest(receive: Receive) -> None:
+    while (await receive()).get("more_body", False):
+        pass

@@ -120,7 +120,7 @@ class Metrics:
         return generate_latest(self.registry)
 
     def summary(self) -> dict[str, Any]:
-        """Return what the page shows of the last minute, at most `_RECENT` answers: how many, and how long they took."""
+        """Return what the page shows: counts, and how long the last minute's answers took (`_RECENT` at most)."""
         now = time.monotonic()
         recent = sorted(took for when, took in list(self._recent) if now - when <= 60)
         middle = recent[len(recent) // 2] if recent else None

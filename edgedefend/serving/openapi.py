@@ -145,7 +145,7 @@ def _picture_of(classes: int, max_draws: int) -> Schema:
     form = {"type": "object", "required": ["image"], "properties": fields, "additionalProperties": False}
     return {
         "required": True,
-        "description": "JPEG, PNG, WebP or BMP, at most 16 MB and 32 million pixels: as it is, or as one file of a form.",
+        "description": "JPEG, PNG, WebP or BMP, at most 16 MB and 32 million pixels: as it is, or as a file of a form.",
         "content": {
             **{kind: {"schema": _BINARY} for kind in _IMAGES},
             "multipart/form-data": {"schema": form},

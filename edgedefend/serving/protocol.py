@@ -82,7 +82,7 @@ class GuardedProtocol(HttpToolsProtocol):
             f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: application/json\r\n{again}"
             f"Content-Length: {len(body)}\r\nConnection: close\r\nX-Content-Type-Options: nosniff\r\n\r\n"
         )
-        if self.cycle is None or not self.cycle.response_started:
+        if self._between_requests() or not self.cycle.response_started:
             self.transport.write(head.encode() + body)
         if self.cycle is not None:
             # Whatever the application still says would come after our answer.

@@ -7,12 +7,13 @@ seen to there, in the one thread that answers: if it hangs, the watchdog is not 
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import uvicorn
 
@@ -124,20 +125,23 @@ class Server(uvicorn.Server):
         key: Path | None = None,
         report: Callable[[str], object],
     ) -> None:
-        self.service, self.listener = service, listener
+        self.service, self.listener, self._report = service, listener, report
         host, self.port = listener.getsockname()[:2]
         self.secure = certificate is not None
         shown = f"[{host}]" if ":" in host else host
         self.url = f"http{'s' if self.secure else ''}://{shown}:{self.port}"
         self._watchdog = watchdog_interval()
         self._next_ping = self._next_sweep = self._next_status = 0.0
+        # Both log what clients send wrong, and a log line a request wears out an SD card.
+        for name in ("uvicorn", "python_multipart"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         config = uvicorn.Config(
             make_app(service, loopback=is_loopback(host), token=token, report=report),
             http=cast("type[asyncio.Protocol]", GuardedProtocol),
             ws="none",
             loop="asyncio",
             log_config=None,
-            log_level="critical",  # uvicorn logs every malformed request; a log line a request wears out an SD card
+            log_level="critical",
             access_log=False,
             server_header=False,
             proxy_headers=False,
@@ -154,8 +158,15 @@ class Server(uvicorn.Server):
             ) from None
         super().__init__(config)
 
+    def _note_failure(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Told by asyncio of what nobody has caught; broken connections and TLS that fails are the client's."""
+        error = context.get("exception")
+        if not isinstance(error, OSError):
+            self._report(f"internal error: {context.get('message')}: {type(error).__name__}: {error}")
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to accept; then tell systemd."""
+        asyncio.get_running_loop().set_exception_handler(self._note_failure)
         await super().startup(sockets)
         notify("READY=1", f"STATUS=listening on {self.url}")
 
