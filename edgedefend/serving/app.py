@@ -95,18 +95,20 @@ class Service:
         except DroppedError:
             raise busy("the image has waited too long for its turn: try again") from None
 
-    async def answer(self, request: Request, answer: Answer, max_draws: int) -> Response:
-        """Read a picture and its options, and answer what a worker says of it."""
-        classes = len(self.bundle.labels)
+    async def answer(self, request: Request, answer: Answer, max_draws: int, *names: str) -> Response:
+        """Read a picture and its options, a form's before those of the query, and answer what a worker says."""
+        parse = partial(parse_options, classes=len(self.bundle.labels), max_draws=max_draws, names=names)
         # Options and queue first: who is refused anyway need not send a picture.
         pairs = request.query_params.multi_items()
-        parse_options(pairs, classes, max_draws=max_draws)
+        options = parse(pairs)
         if self.pool.full:
             raise busy()
         body = await self.bodies.read(request)
         try:
             picture, fields = await read_picture(request, body)
-            options = parse_options([*pairs, *fields], classes, max_draws=max_draws)
+            if fields:
+                given = {name for name, _ in fields}
+                options = parse([*(pair for pair in pairs if pair[0] not in given), *fields])
             record = await self._in_the_pool(request, answer, picture, options)
         finally:
             self.bodies.release(len(body))
@@ -115,11 +117,11 @@ class Service:
 
     async def classify(self, request: Request) -> Response:
         """``POST /v1/classify``."""
-        return await self.answer(request, classify_picture, MAX_DRAWS)
+        return await self.answer(request, classify_picture, MAX_DRAWS, "draws", "top", "defense")
 
     async def stages(self, request: Request) -> Response:
         """``POST /v1/stages``: as classify, with the pictures."""
-        return await self.answer(request, show_stages, MAX_PICTURES)
+        return await self.answer(request, show_stages, MAX_PICTURES, "draws", "top")
 
     async def model(self, request: Request) -> Response:
         """``GET /v1/model``: what runs."""

@@ -114,8 +114,8 @@ def _answers_of(description: str, answer: Schema, errors: dict[int, str]) -> dic
     return answers
 
 
-def _options(classes: int, max_draws: int) -> list[Schema]:
-    return [
+def _options(classes: int, max_draws: int, *, optional_defense: bool) -> list[Schema]:
+    options: list[Schema] = [
         {
             "name": "draws",
             "in": "query",
@@ -128,20 +128,21 @@ def _options(classes: int, max_draws: int) -> list[Schema]:
             "schema": {"type": "integer", "minimum": 1, "maximum": classes, "default": min(5, classes)},
             "description": "How many classes to return.",
         },
-        {
-            "name": "defense",
-            "in": "query",
-            "schema": {"type": "string", "enum": ["on", "off", "true", "false", "1", "0"], "default": "on"},
-            "description": "Off shows what the bare model says; it goes with one draw only.",
-        },
     ]
+    if optional_defense:
+        options.append(
+            {
+                "name": "defense",
+                "in": "query",
+                "schema": {"type": "string", "enum": ["on", "off", "true", "false", "1", "0"], "default": "on"},
+                "description": "Off shows what the bare model says; there are no draws then.",
+            }
+        )
+    return options
 
 
-def _picture_of(classes: int, max_draws: int) -> Schema:
-    fields: Schema = {
-        "image": _BINARY,
-        **{option["name"]: option["schema"] for option in _options(classes, max_draws)},
-    }
+def _picture_of(options: list[Schema]) -> Schema:
+    fields: Schema = {"image": _BINARY, **{option["name"]: option["schema"] for option in options}}
     form = {"type": "object", "required": ["image"], "properties": fields, "additionalProperties": False}
     return {
         "required": True,
@@ -182,12 +183,13 @@ def describe(classes: int, *, secured: bool) -> dict[str, Any]:
         return {"get": {"operationId": name, "summary": summary, "responses": responses, **(more or {})}}
 
     def post(name: str, summary: str, answer: Schema, max_draws: int) -> Schema:
+        options = _options(classes, max_draws, optional_defense=name == "classify")
         return {
             "post": {
                 "operationId": name,
                 "summary": summary,
-                "parameters": _options(classes, max_draws),
-                "requestBody": _picture_of(classes, max_draws),
+                "parameters": options,
+                "requestBody": _picture_of(options),
                 "responses": _answers_of(summary, _json(_object(answer), ""), asking),
             }
         }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from http import HTTPStatus
 
 from starlette.datastructures import UploadFile
@@ -47,7 +47,13 @@ def _number(name: str, text: str, limit: int) -> int:
     return int(text)
 
 
-def parse_options(pairs: Iterable[tuple[str, str]], classes: int, *, max_draws: int = MAX_DRAWS) -> Options:
+def parse_options(
+    pairs: Iterable[tuple[str, str]],
+    classes: int,
+    *,
+    max_draws: int = MAX_DRAWS,
+    names: Sequence[str] = ("draws", "top", "defense"),
+) -> Options:
     """Return the options of a query string or a form.
 
     Parameters
@@ -56,6 +62,8 @@ def parse_options(pairs: Iterable[tuple[str, str]], classes: int, *, max_draws: 
     classes : int
         How many the model has: the most that ``top`` may ask for.
     max_draws : int
+    names : sequence of str
+        Those that are known.
 
     Raises
     ------
@@ -65,6 +73,8 @@ def parse_options(pairs: Iterable[tuple[str, str]], classes: int, *, max_draws: 
     draws, top, defense = 1, min(5, classes), True
     seen: set[str] = set()
     for name, value in pairs:
+        if name not in names:
+            raise _bad(f"unknown option {name[:50]!r}: expected {', '.join(names[:-1])} or {names[-1]}")
         if name in seen:
             raise _bad(f"{name} is there twice")
         seen.add(name)
@@ -72,14 +82,10 @@ def parse_options(pairs: Iterable[tuple[str, str]], classes: int, *, max_draws: 
             draws = _number(name, value, max_draws)
         elif name == "top":
             top = _number(name, value, classes)
-        elif name == "defense":
-            if value not in _SWITCH:
-                raise _bad(f"defense is {value[:50]!r}, expected on or off")
+        elif value in _SWITCH:
             defense = _SWITCH[value]
         else:
-            raise _bad(f"unknown option {name[:50]!r}: expected draws, top or defense")
-    if not defense and draws > 1:
-        raise _bad("draws are those of the defence: more than one does not go with defense=off")
+            raise _bad(f"defense is {value[:50]!r}, expected on or off")
     return Options(draws, top, defense)
 
 

@@ -94,7 +94,7 @@ def test_health(service, pictures, color_bundles):
         ("GET", "/../../etc/passwd", None, {}, 404, "openapi"),
         ("POST", "/v1/classify?draws=1&draws=2", b"x", {}, 400, "twice"),
         ("POST", "/v1/classify?defense=maybe", b"x", {}, 400, "on or off"),
-        ("POST", "/v1/classify?defense=off&draws=2", b"x", {}, 400, "defense=off"),
+        ("POST", "/v1/stages?defense=off", b"x", {}, 400, "draws or top"),
         ("POST", "/v1/stages?draws=9", b"x", {}, 400, "1 to 8"),
         ("POST", "/v1/classify", b"x", {"Content_Length": "ten"}, 400, "not valid HTTP"),
         ("POST", "/v1/classify", b"x", {"Content_Type": "multipart/form-data"}, 400, "boundary"),
@@ -142,6 +142,8 @@ def test_a_form_may_carry_the_picture_and_the_options(service, pictures):
     body, kind = form(("image", pictures[2]), ("draws", "3"), ("top", "2"))
     status, answer = service.ask("POST", "/v1/classify", body, Content_Type=kind)
     assert (status, answer["label"], answer["draws"], len(answer["top"])) == (200, "blue", 3, 2)
+    answer = service.ask("POST", "/v1/classify?draws=1&top=3", body, Content_Type=kind)[1]
+    assert (answer["draws"], len(answer["top"])) == (3, 2), "what is said beside the picture wins"
     for parts, says in (
         ([("draws", "3")], "no file"),
         ([("image", pictures[0]), ("image", pictures[1])], "Too many files"),
