@@ -8,7 +8,7 @@ OLD_VENV := .venv-tflite-runtime
 OLD_READY := $(OLD_VENV)/.ready
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo bench test check format arm arm-quick arm-board arm-report clean help
+.PHONY: demo bench test check format fuzz arm arm-quick arm-board arm-report clean help
 
 help:
 	@echo "make demo    see real photographs classified by a real model behind the defence"
@@ -16,6 +16,7 @@ help:
 	@echo "make test    everything that needs no special hardware"
 	@echo "make arm     the device part on emulated 64-bit ARM boards (docs/arm.md)"
 	@echo "make check   ruff, mypy and the fast tests"
+	@echo "make fuzz    100,000 broken pictures and requests against the service"
 	@echo "make arm-report   the kernels as ARM code: loops, exact instruction counts, ratios to C"
 
 $(READY): pyproject.toml
@@ -64,6 +65,11 @@ arm-quick: $(READY)
 # Its own target: the first push alone takes minutes under emulation. A run that passes writes docs/arm-board-output.txt.
 arm-board: $(READY)
 	$(BIN)/python -m tests.arm.prove_board --record
+
+fuzz: $(READY)
+	@test -e build/demo/int8/manifest.json || $(BIN)/edgedefend convert --model efficientnet-lite0 --data sample \
+	  --precision int8 --out build/demo --force
+	$(BIN)/python -m tests.serving.fuzz build/demo/int8
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

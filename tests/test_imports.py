@@ -65,7 +65,7 @@ def test_what_looks_at_a_board_needs_no_numpy(module):
         "edgedefend.commands.show",
         "edgedefend.dataset",
         "edgedefend.stream",
-        "edgedefend.server",
+        "edgedefend.serving.server",
         "edgedefend.commands.serve",
         "edgedefend.commands.deploy",
         "bench.commands",
@@ -74,6 +74,7 @@ def test_what_looks_at_a_board_needs_no_numpy(module):
         "bench.latency",
         "bench.memory",
         "bench.report",
+        "bench.serve",
         "bench.soak",
         "bench.startup",
         "bench.throughput",
@@ -106,6 +107,13 @@ def test_reading_results_needs_nothing_that_measures():
     """A report is drawn where the results are: no interpreter, no kernels, no OpenCV."""
     modules = loaded_after("import bench.commands.report, bench.commands.compare, bench.report, bench.compare")
     assert not modules & {*HEAVY, "numba", "llvmlite", "cv2", "ai_edge_litert", "edgedefend.classifier"}
+
+
+@pytest.mark.parametrize(
+    "module", ["edgedefend.classifier", "edgedefend.stream", "edgedefend.commands.serve", "bench.load"]
+)
+def test_only_the_service_needs_what_the_service_needs(module):
+    assert not loaded_after(f"import {module}") & {"starlette", "uvicorn", "prometheus_client", "python_multipart"}
 
 
 def test_help_imports_no_command():

@@ -55,7 +55,7 @@ def serve(
     from edgedefend.classifier import verify_bundle
     from edgedefend.notify import notify
     from edgedefend.serving.access import check_exposure, is_loopback, read_token
-    from edgedefend.serving.server import Server, listen, make_service
+    from edgedefend.serving.server import Server, keep_decoders_quiet, listen, make_service
 
     token = read_token(token_file)
     check_exposure(host, token, insecure=insecure)
@@ -80,5 +80,6 @@ def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     click.echo(f"{loaded.model_name} {loaded.precision} ({loaded.sha256[:16]}) on {server.url}")
+    keep_decoders_quiet()
     server.serve_forever()
     click.echo(f"stopped after {service.metrics.answers} answers")

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 import ssl
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,9 +31,22 @@ from edgedefend.serving.pool import Pool
 from edgedefend.serving.protocol import REQUEST_SECONDS, GuardedProtocol
 from edgedefend.serving.sensors import Sensors
 
-__all__ = ["Server", "listen", "make_service"]
+__all__ = ["Server", "keep_decoders_quiet", "listen", "make_service"]
 
 _BACKLOG = 128
+
+
+def keep_decoders_quiet() -> None:
+    """Let nothing but Python write to standard error from now on.
+
+    libpng, libjpeg and OpenCV write a line or more there about every damaged picture, and nothing but the file
+    descriptor can be asked to keep still: any client could fill the journal. What Python has to say still gets there.
+    """
+    sys.stderr.flush()
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -42,11 +42,14 @@ TESTS = [
     "test_imports",
     "test_interpreter",
     "test_jit",
-    "test_server",
     "test_signing",
     "test_sources",
     "test_statistics",
     "test_stream",
+    "serving/test_access",
+    "serving/test_answers",
+    "serving/test_pool",
+    "serving/test_service",
 ]
 QUICK_TESTS = ["test_grid", "test_dct"]
 # Largest share of a defended image's values that may differ between the two machines; so far none ever did.

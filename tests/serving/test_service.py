@@ -20,6 +20,7 @@ from edgedefend.serving.protocol import MAX_HEAD
 from edgedefend.serving.requests import MAX_BODY
 from tests.conftest import one_line
 from tests.serving.conftest import start
+from tests.serving.fuzz import valid_pictures
 
 
 def form(*parts: tuple[str, bytes | str]) -> tuple[bytes, str]:
@@ -113,6 +114,15 @@ def test_bad_requests_are_one_line_of_json(service, method, path, body, headers,
     assert says in answer["error"]
     assert "\n" not in answer["error"]
     assert service.ask("GET", "/healthz")[0] == 200
+
+
+def test_damaged_pictures_are_refused_and_leave_no_line_in_the_journal(service):
+    for number, data in enumerate(valid_pictures()):
+        for place in (len(data) // 2, len(data) - 20):
+            broken = data[:place] + bytes(8) + data[place + 8 :]
+            status, answer = service.ask("POST", "/v1/classify", broken)
+            assert status in (200, 400), (number, answer)
+    # The decoders' own complaints would be on standard error, which the fixture `service` looks at in the end.
 
 
 def test_a_body_that_is_too_long_is_refused_before_it_is_read(service):
