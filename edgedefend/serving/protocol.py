@@ -13,7 +13,7 @@ import time
 from http import HTTPStatus
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 __all__ = ["HEAD_SECONDS", "MAX_CONNECTIONS", "MAX_HEAD", "REQUEST_SECONDS", "GuardedProtocol"]
 
@@ -34,6 +34,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._since: float | None = None
         self._head_size = 0
         self._refused = False
+        self._unanswered: list[RequestResponseCycle] = []  # more than one where the client does not wait for answers
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, unless there are too many."""
@@ -61,6 +62,11 @@ class GuardedProtocol(HttpToolsProtocol):
             if self._head_size > MAX_HEAD and (cycle is None or not cycle.more_body):
                 self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"the head has more than {MAX_HEAD} bytes")
 
+    def on_headers_complete(self) -> None:
+        """Called by the parser: a request begins."""
+        super().on_headers_complete()
+        self._unanswered = [cycle for cycle in (*self._unanswered, self.cycle) if not cycle.response_complete]
+
     def on_response_complete(self) -> None:
         """After an answer the client owes nothing until it begins to send again."""
         self._since, self._head_size = None, 0
@@ -82,12 +88,13 @@ class GuardedProtocol(HttpToolsProtocol):
             f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: application/json\r\n{again}"
             f"Content-Length: {len(body)}\r\nConnection: close\r\nX-Content-Type-Options: nosniff\r\n\r\n"
         )
-        if self._between_requests() or not self.cycle.response_started:
+        unanswered = [cycle for cycle in self._unanswered if not cycle.response_complete]
+        if not any(cycle.response_started for cycle in unanswered):
             self.transport.write(head.encode() + body)
-        if self.cycle is not None:
-            # Whatever the application still says would come after our answer.
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
+        for cycle in unanswered:
+            # Whatever the application still says would come after our answer, and there is an end to what is sent.
+            cycle.disconnected, cycle.waiting_for_100_continue = True, False
+            cycle.message_event.set()
         self._since = time.monotonic()
         self.transport.resume_reading()
         if self.transport.can_write_eof():

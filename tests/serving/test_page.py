@@ -51,7 +51,7 @@ def visit(browser, service):
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)
         page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
         page.on("console", lambda line: wrong.append(line.text) if line.type in ("error", "warning") else None)
         page.on(
@@ -75,7 +75,7 @@ def visit(browser, service):
 
 def until(page, expression: str, argument: object = None) -> None:
     """Wait until JavaScript says yes. Playwright's own way evaluates strings in the page, which its policy forbids."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not page.evaluate(expression, argument):
         assert time.monotonic() < deadline, expression
         page.wait_for_timeout(20)

@@ -341,6 +341,21 @@ def test_a_huge_head_is_refused(service):
     assert service.ask("GET", "/healthz")[0] == 200
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"POST /v1/classify HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\nGET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n\0\0",
+    ],
+)
+def test_what_turns_into_garbage_is_answered_once(inside, data):
+    running = inside()
+    assert running.send_raw(data).count(b"HTTP/1.1") == 1
+    wait_until(lambda: not running.server.server_state.connections)
+    # `inside` looks at what the service has reported: a word said after the end would be an error of ours.
+
+
 def test_many_unfinished_bodies_have_a_budget(inside):
     running = inside()
     running.service.bodies.limit = 1000
