@@ -108,6 +108,12 @@ class _Clients:
                 self._note(connection, status)
         return done
 
+    def close(self) -> None:
+        """Close everything, answered or not."""
+        for connection in (*self._free, *self.open):
+            connection.channel.close()
+        self._selector.close()
+
     def _note(self, connection: _Connection, status: str) -> None:
         self._selector.unregister(connection.channel)
         self.open.discard(connection)
@@ -168,13 +174,15 @@ def main(plan: dict[str, Any]) -> dict[str, Any]:
         seconds = _open(clients, plan["rate"], plan["seconds"])
     else:
         seconds = _closed(clients, plan["clients"], plan["seconds"])
+    hanging = len(clients.open)
+    clients.close()
     accepted, refused = clients.statuses.pop("200", 0), clients.statuses.pop("503", 0)
     return {
         "seconds": seconds,
         "accepted": accepted,
         "refused": refused,
         "other": sum(clients.statuses.values()),
-        "hanging": len(clients.open),
+        "hanging": hanging,
         "accepted_ms": clients.took["200"],
         "refused_ms": clients.took["503"],
     }
