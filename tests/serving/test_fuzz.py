@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 from hypothesis import given, settings
@@ -47,6 +48,15 @@ def test_a_multipart_body_is_read_or_refused(body, parameters):
     else:
         assert isinstance(picture, bytes)
         assert len(fields) <= 3
+
+
+def test_a_file_that_never_ends_is_closed_all_the_same():
+    """An open one is a ResourceWarning, which is an error here."""
+    part = b'--b\r\nContent-Disposition: form-data; name="image"; filename="x"\r\n\r\nabc'
+    request = Request({"type": "http", "headers": [(b"content-type", b"multipart/form-data; boundary=b")]})
+    with pytest.raises(RefusedError, match="no file"):
+        asyncio.run(read_picture(request, part))
+    gc.collect()
 
 
 def test_a_picture_of_a_thousand_scans_costs_little(color_bundles):
