@@ -53,9 +53,16 @@ def serve(
     """
     from edgedefend.bundle import load_bundle
     from edgedefend.classifier import verify_bundle
+    from edgedefend.errors import EdgeDefendError
     from edgedefend.notify import notify
     from edgedefend.serving.access import check_exposure, is_loopback, read_token
-    from edgedefend.serving.server import Server, keep_decoders_quiet, listen, make_service
+
+    try:
+        from edgedefend.serving.server import Server, keep_decoders_quiet, listen, make_service
+    except ModuleNotFoundError as error:
+        raise EdgeDefendError(
+            f"serve needs the Python package {error.name!r}: pip install 'edgedefend[serve]'"
+        ) from error
 
     token = read_token(token_file)
     check_exposure(host, token, insecure=insecure)

@@ -473,3 +473,10 @@ def test_a_port_in_use_is_one_line(color_bundles, run_cli):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         line = one_line(run_cli("serve", color_bundles / "int8", "--port", taken.getsockname()[1]), 6)
     assert "cannot listen" in line
+
+
+def test_without_its_extra_it_says_what_to_install(run_cli, color_bundles, tmp_path):
+    (tmp_path / "httptools.py").write_text("raise ModuleNotFoundError('hidden', name='httptools')\n")
+    path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
+    line = one_line(run_cli("serve", color_bundles / "int8", "--port", 0, env={"PYTHONPATH": path}), 1)
+    assert line.endswith("serve needs the Python package 'httptools': pip install 'edgedefend[serve]'")
