@@ -8,7 +8,7 @@ OLD_VENV := .venv-tflite-runtime
 OLD_READY := $(OLD_VENV)/.ready
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: live-soak demo bench test check format arm arm-quick arm-board arm-report clean help
+.PHONY: demo bench test check format fuzz live-soak arm arm-quick arm-board arm-report clean help
 
 help:
 	@echo "make demo    see real photographs classified by a real model behind the defence"
@@ -18,13 +18,14 @@ help:
 	@echo "make arm-board   a whole emulated board: deployed to over SSH, its power cut in the middle"
 	@echo "make live-soak  a camera, a broker and requests for MINUTES=10, while one after the other is killed"
 	@echo "make check   ruff, mypy and the fast tests"
+	@echo "make fuzz    100,000 broken pictures and requests against the service"
 	@echo "make arm-report   the kernels as ARM code: loops, exact instruction counts, ratios to C"
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' \
 	  || { echo "edgedefend needs Python 3.10 to 3.13, $(PYTHON) is $$($(PYTHON) --version): make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[convert,bench,arm,deploy,mqtt,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[convert,bench,arm,deploy,mqtt,serve,dev]'
 	@touch $@
 
 $(OLD_READY): pyproject.toml | $(READY)
@@ -75,6 +76,11 @@ arm-quick: $(READY)
 # Its own target: the first push alone takes minutes under emulation. A run that passes writes docs/arm-board-output.txt.
 arm-board: $(READY)
 	$(BIN)/python -m tests.arm.prove_board --record
+
+fuzz: $(READY)
+	@test -e build/demo/int8/manifest.json || $(BIN)/edgedefend convert --model efficientnet-lite0 --data sample \
+	  --precision int8 --out build/demo --force
+	$(BIN)/python -m tests.serving.fuzz build/demo/int8
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -26,3 +26,4 @@ say "edgedefend show: original, quantised, distorted"
 # shellcheck disable=SC2086
 "$run" show "$out/int8" $samples -o "$out/stages.png"
 printf '\nLook at %s/stages.png and at the learned table, %s/quant_table.png.\n' "$out" "$out"
+printf 'Try your own: %s serve %s/int8, then open http://127.0.0.1:8765 (camera included).\n' "$run" "$out"

@@ -28,6 +28,7 @@ measure latency-offline latency "$bundle" --quick --scenario offline
 measure throughput throughput "$bundle" --frames 200 --rounds 3
 measure kernel kernel --quick
 measure draws draws "$bundle" --rounds 10
+measure serve serve "$bundle" --rounds 2 --seconds 1
 measure startup startup "$bundle" --runs 5
 measure memory memory "$bundle" --images 2000
 measure accuracy accuracy "$bundle" --data sample

@@ -28,7 +28,7 @@ COMMANDS = {
     "show": ("edgedefend.commands.show:show", "Draw an image as the model sees it, stage by stage.", ""),
     "warmup": ("edgedefend.commands.warmup:warmup", "Compile every kernel beforehand, also for a board's CPU.", ""),
     "run": ("edgedefend.commands.run:run", "Classify what a camera, a stream or a video shows.", ""),
-    "serve": ("edgedefend.commands.serve:serve", "Classify over HTTP, as a service.", ""),
+    "serve": ("edgedefend.commands.serve:serve", "Classify over HTTP, as a service with a page.", "serve"),
     "deploy": ("edgedefend.commands.deploy:deploy", "Put bundles on boards over SSH (desktop).", "deploy"),
     "keygen": ("edgedefend.commands.sign:keygen", "Make a key pair to sign bundles with.", "sign"),
     "sign": ("edgedefend.commands.sign:sign", "Sign a bundle.", "sign"),

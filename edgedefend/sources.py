@@ -22,6 +22,9 @@ __all__ = ["MAX_PIXELS", "RESIZE_RULES", "decode_image", "fit_image", "image_for
 MAX_PIXELS = 64_000_000  # 192 MB decoded; the largest common camera module has 64 megapixels
 MAX_BYTES = 256_000_000
 RESIZE_RULES = ("stretch", "center-crop")
+# Each scan of a progressive JPEG is a pass over the whole picture, and a few bytes are enough for one. Encoders in use
+# write about ten.
+MAX_SCANS = 50
 # EfficientNet's and Inception's evaluation crop: the middle 87.5 % of the shorter side.
 CROP_FRACTION = 0.875
 
@@ -47,6 +50,8 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
     # Inside coded data 0xFF is always followed by 0x00 or a restart marker, so this can only be the end.
     if data.find(b"\xff\xd9", position) < 0:
         raise ValueError("cut short")
+    if data.count(b"\xff\xda", position) >= MAX_SCANS:
+        raise ValueError(f"made of more than {MAX_SCANS} scans")
     return size[0], size[1]
 
 

@@ -68,7 +68,7 @@ def test_what_looks_at_a_board_needs_no_numpy(module):
         "edgedefend.live",
         "edgedefend.mqtt",
         "edgedefend.commands.run",
-        "edgedefend.server",
+        "edgedefend.serving.server",
         "edgedefend.commands.serve",
         "edgedefend.commands.deploy",
         "bench.commands",
@@ -77,6 +77,7 @@ def test_what_looks_at_a_board_needs_no_numpy(module):
         "bench.latency",
         "bench.memory",
         "bench.report",
+        "bench.serve",
         "bench.soak",
         "bench.live_soak",
         "bench.startup",
@@ -110,6 +111,13 @@ def test_reading_results_needs_nothing_that_measures():
     """A report is drawn where the results are: no interpreter, no kernels, no OpenCV."""
     modules = loaded_after("import bench.commands.report, bench.commands.compare, bench.report, bench.compare")
     assert not modules & {*HEAVY, "numba", "llvmlite", "cv2", "ai_edge_litert", "edgedefend.classifier"}
+
+
+@pytest.mark.parametrize(
+    "module", ["edgedefend.classifier", "edgedefend.stream", "edgedefend.commands.serve", "bench.load"]
+)
+def test_only_the_service_needs_what_the_service_needs(module):
+    assert not loaded_after(f"import {module}") & {"starlette", "uvicorn", "prometheus_client", "python_multipart"}
 
 
 def test_help_imports_no_command():

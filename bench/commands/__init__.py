@@ -26,6 +26,7 @@ COMMANDS = {
     "kernel": ("bench.commands.kernel:kernel", "The fused kernel beside what others would run.", "bench"),
     "draws": ("bench.commands.draws:draws", "Several draws in one batch beside as many single calls.", ""),
     "throughput": ("bench.commands.throughput:throughput", "Frames a second beside the bare model's.", ""),
+    "serve": ("bench.commands.serve:serve", "The HTTP service beside the pipeline, and overloaded.", "serve"),
     "startup": ("bench.commands.startup:startup", "Time and memory of one start, beside the bare interpreter.", ""),
     "memory": ("bench.commands.memory:memory", "Resident memory over many images.", ""),
     "compare": ("bench.commands.compare:compare", "Ratios of two or more results.", ""),

@@ -202,7 +202,9 @@ class Workshop:
         numba = _installed("numba")
         # What checks signatures, and the version of Numba that finds the kernels made here.
         signing = ("cryptography>=42",) if self.signed or facts.trusts_keys else ()
-        pins = (f"numba=={numba}", *signing) if cpu is not None and self.wheelhouse is None else signing
+        # The unit runs `edgedefend serve` (decision 14).
+        needed = (*_requirements("serve"), *signing)
+        pins = (f"numba=={numba}", *needed) if cpu is not None and self.wheelhouse is None else needed
         wheels = self._wheels(pins, python, facts.machine, facts.glibc)
         brought = next((wheel.name.split("-")[1] for wheel in wheels if wheel.name.startswith("numba-")), numba)
         kernels = self._kernels(cpu) if cpu is not None and brought == numba else {}
@@ -301,11 +303,15 @@ def _installed(name: str) -> str:
     return version(name)
 
 
-def _requirements() -> list[str]:
-    """Return what pip is asked for besides edgedefend itself, where the board fetches it."""
+def _requirements(extra: str = "") -> list[str]:
+    """Return what pip is asked for besides edgedefend itself: what it always needs, or what an extra adds to that."""
     from importlib.metadata import requires
 
-    wanted = [line for line in requires("edgedefend") or [] if "extra ==" not in line]
+    lines = [line.replace('"', "'") for line in requires("edgedefend") or []]
+    if extra:
+        wanted = [line.partition(";")[0].strip() for line in lines if line.endswith(f"extra == '{extra}'")]
+    else:
+        wanted = [line for line in lines if "extra ==" not in line]
     if not wanted:
         raise InputError("edgedefend's own metadata is missing here: pip install --force-reinstall edgedefend")
     return sorted(wanted)

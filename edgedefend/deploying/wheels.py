@@ -94,7 +94,9 @@ def choose_wheels(
     for tag in platforms(machine, glibc):
         command += ["--platform", tag]
     # pip evaluates "python_version < …" for the Python it runs in, not for the board's.
-    more = ["tomli>=2"] if python == "3.10" else []
+    more = ["tomli>=2", "exceptiongroup>=1"] if python == "3.10" else []
+    if python in ("3.10", "3.11", "3.12"):
+        more.append("typing-extensions>=4")
     done = subprocess.run(
         [*command, str(own), *pins, *more],
         capture_output=True,

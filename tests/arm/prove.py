@@ -44,11 +44,14 @@ PYTHON_TESTS = [
     "test_dataset",
     "test_imports",
     "test_jit",
-    "test_server",
     "test_signing",
     "test_sources",
     "test_statistics",
     "test_stream",
+    "serving/test_access",
+    "serving/test_answers",
+    "serving/test_pool",
+    "serving/test_service",
 ]
 QUICK_TESTS = ["test_grid", "test_dct"]
 WHOLE = [("bookworm", "cortex-a72"), ("trixie", "cortex-a76")]

@@ -66,7 +66,7 @@ PACKAGES = [
     "sed",
     "util-linux",
 ]
-RECIPE = 3  # to be counted up when a userland is made in another way
+RECIPE = 4  # to be counted up when a userland is made in another way
 TEST_WHEELS = ["cryptography", "hypothesis", "pillow", "pytest", "scipy"]
 # Only for its photographs: its own dependencies (a deep-learning stack) have no business on a board.
 BARE_WHEELS = ["foolbox"]
@@ -125,9 +125,9 @@ def pins(names: Iterable[str]) -> list[str]:
 
 
 def runtime_dependencies() -> list[str]:
-    """Return what pyproject.toml says a board needs."""
+    """Return what pyproject.toml says a board needs, its service included."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return list(project["dependencies"])
+    return [*project["dependencies"], *project["optional-dependencies"]["serve"]]
 
 
 def _wheels(userland: str) -> tuple[list[str], list[str]]:

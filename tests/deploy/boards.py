@@ -160,7 +160,9 @@ def make_wheelhouse(folder: Path) -> Path:
         distribution = importlib.metadata.distribution(name)
         for line in distribution.requires or []:
             requirement = Requirement(line)
-            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            # What a board gets: edgedefend with what its service needs.
+            extra = "serve" if name == "edgedefend" else ""
+            if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
                 wanted.append(requirement.name)
         if name == "edgedefend":
             wanted.append("cryptography")

@@ -1,0 +1,72 @@
+"""What a worker does for a request, without HTTP around it."""
+
+from __future__ import annotations
+
+import base64
+
+import numpy as np
+import pytest
+
+from edgedefend.bundle import load_bundle
+from edgedefend.classifier import Classifier, softmax
+from edgedefend.errors import InputError
+from edgedefend.grid import Grid, remap
+from edgedefend.serving.answers import Options, classify_picture, show_stages
+from edgedefend.sources import decode_image
+
+
+@pytest.fixture(scope="module")
+def classifier(color_bundles) -> Classifier:
+    return Classifier(load_bundle(color_bundles / "fp32"), threads=1)
+
+
+def png(text: str) -> np.ndarray:
+    return decode_image(base64.b64decode(text))
+
+
+def test_the_pictures_are_those_that_were_answered(classifier, pictures):
+    answer = show_stages(classifier, pictures[1], Options(draws=3, top=3))
+    original, quantised = png(answer["pictures"]["original"]), png(answer["pictures"]["quantised"])
+    assert (original == classifier.fit(decode_image(pictures[1]))).all()
+    assert (quantised == classifier.defense.quantize(original)).all()
+    undefended = {one["label"]: one["score"] for one in answer["undefended"]}
+    output = softmax(classifier.run(original, defended=False))
+    assert undefended == {
+        label: pytest.approx(float(score), abs=2e-6)
+        for label, score in zip(classifier.bundle.labels, output, strict=True)
+    }
+    means = dict.fromkeys(classifier.bundle.labels, 0.0)
+    for draw in answer["each"]:
+        # The bare model says of the picture that is shown what the draw is said to have answered.
+        output = softmax(classifier.run(png(draw["picture"]), defended=False))
+        for one in draw["top"]:
+            assert one["score"] == pytest.approx(float(output[one["index"]]), abs=2e-6)
+            means[one["label"]] += one["score"] / 3
+    for one in answer["top"]:
+        assert one["score"] == pytest.approx(means[one["label"]], abs=5e-6)
+    assert (answer["label"], answer["draws"], answer["agreement"]) == ("green", 3, 1.0)
+    assert len({draw["picture"] for draw in answer["each"]}) == 3, "each draw is another one"
+
+
+def test_the_cells_say_where_a_draw_takes_its_pixels_from(classifier, pictures):
+    answer = show_stages(classifier, pictures[0], Options(draws=1))
+    quantised, draw = png(answer["pictures"]["quantised"]), answer["each"][0]
+    distorted = png(draw["picture"])
+    rows, columns = draw["cells"]["rows"], draw["cells"]["columns"]
+    assert [place for place, _ in rows] == list(range(0, 40, 4))
+    assert [place for place, _ in columns][:2] == [0, 4]
+    corners = remap(quantised, Grid(np.array([r[1] for r in rows]), np.array([c[1] for c in columns])))
+    assert (distorted[np.ix_([r[0] for r in rows], [c[0] for c in columns])] == corners).all()
+
+
+def test_leaving_the_defence_away_is_for_one_answer(classifier, pictures):
+    bare = classify_picture(classifier, pictures[0], Options(defense=False))
+    assert bare["draws"] == 0
+    with pytest.raises(InputError):
+        classify_picture(classifier, b"no image", Options(defense=False))
+    assert classify_picture(classifier, pictures[0], Options())["draws"] == 1
+
+
+def test_a_picture_with_too_many_pixels_is_never_decoded(classifier, pictures):
+    with pytest.raises(InputError, match="limit"):
+        classify_picture(classifier, pictures[0], Options(), max_pixels=1000)
