@@ -37,7 +37,7 @@ from edgedefend.interpreter import Interpreter, available_threads
 from edgedefend.sources import fit_image, read_image
 from edgedefend.statistics import proportion
 
-__all__ = ["ConvertSettings", "Converted", "ParityError", "Progress", "convert_model"]
+__all__ = ["ConvertSettings", "Converted", "ParityError", "Progress", "convert_model", "target_classes"]
 
 WORK = ".convert-work"
 _ATTACK_BATCH = 8
@@ -124,7 +124,7 @@ def _load_images(data: Dataset, spec: InputSpec, tick: Callable[[int], Any]) -> 
     return images
 
 
-def _targets(data: Dataset, classes: int, seed: int) -> NDArray[np.int32]:
+def target_classes(data: Dataset, classes: int, seed: int) -> NDArray[np.int32]:
     """Return each photograph's target class: the data's own, else a random one that is not its label."""
     rng = np.random.default_rng([seed, 1])
     drawn = rng.integers(1, classes, len(data))
@@ -155,7 +155,7 @@ def _learn_table(
     saved = work.path("votes", key, ".json")
     state = work.load(saved) or {"done": 0, "hit": 0, "votes": np.zeros((8, 8), int).tolist()}
     votes, done, hit = np.array(state["votes"], np.int64), int(state["done"]), int(state["hit"])
-    targets = _targets(data, len(model.labels), settings.seed)
+    targets = target_classes(data, len(model.labels), settings.seed)
     with progress("learning the table", len(images)) as tick:
         tick(done)
         attacker = None

@@ -1,0 +1,160 @@
+"""The verdict on an attacked picture: made a picture of 8 bits first, then asked about on draws that no attack has seen.
+
+A defence that draws at random answers one picture in many ways. What is reported is the fraction of fresh draws with the
+right answer and the fraction with the attacker's. Where an attacker has several attempts to choose from he chooses by
+draws of his own ("select"); the figures come from others ("judge"), or the choice itself would flatter him.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgedefend.errors import InputError
+
+__all__ = ["Answers", "Verdict", "ask", "as_pictures", "distortion", "to_unit"]
+
+_BATCH = 32
+_MOST_AMPLIFICATION = 16.0
+_BISECTIONS = 24
+
+
+class Answers(Protocol):
+    """A classifier of float32 (N, H, W, 3) images in [0, 1]."""
+
+    def logits(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return (N, classes)."""
+
+
+Defend = Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]
+
+
+class Verdict(TypedDict):
+    """Of one picture: the fractions of `draws` with the right answer and with the target, and answers that are NaN."""
+
+    right: float
+    hit: float
+    draws: int
+    nonfinite: int
+
+
+def to_unit(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return uint8 pictures as float32 in [0, 1]."""
+    return pictures.astype(np.float32) / np.float32(255)
+
+
+def distortion(
+    pictures: NDArray[np.uint8], clean: NDArray[np.uint8]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return l2_rms and linf of each picture, images in [0, 1]: sqrt(mean((x' - x)^2)), and the largest change."""
+    change = (pictures.astype(np.float64) - clean) / 255
+    axes = (1, 2, 3)
+    return np.sqrt(np.mean(change**2, axis=axes)), np.abs(change).max(axis=axes)
+
+
+def as_pictures(
+    images: NDArray[np.float32], clean: NDArray[np.uint8], *, norm: str = "l2_rms", limit: float | None = None
+) -> NDArray[np.uint8]:
+    """Round attacked images to the 8 bits of a picture without giving the attacker less, or more, than he had.
+
+    Rounding loses every change below half a level, which at an l2_rms of 0.002 (half a level) is most of it. So the
+    change is scaled until the rounded picture has the l2_rms that the image had: the largest changes are kept. The
+    result is what a camera, a file or a request can carry, and what the defence takes.
+
+    Parameters
+    ----------
+    images : float32 (N, H, W, 3)
+        In [0, 1].
+    clean : uint8 (N, H, W, 3)
+    norm : {"l2_rms", "linf"}
+    limit : float, optional
+        Largest distortion, in the same norm; by default the one that each image has.
+
+    Returns
+    -------
+    uint8 (N, H, W, 3)
+        Never beyond the limit; an image that is not finite comes back clean.
+    """
+    if norm not in ("l2_rms", "linf"):
+        raise InputError(f"norm is {norm!r}, expected 'l2_rms' or 'linf'")
+    base = clean.astype(np.float64)
+    out = clean.copy()
+    for number, image in enumerate(images):
+        change = image.astype(np.float64) * 255 - base[number]
+        if not np.isfinite(change).all():
+            continue
+        if norm == "linf":
+            most = np.abs(change).max() if limit is None else limit * 255
+            # Half a level is a whole one or none: towards zero, so that the bound holds.
+            change = np.clip(np.rint(change), -np.floor(most + 1e-6), np.floor(most + 1e-6))
+            out[number] = np.clip(base[number] + change, 0, 255).astype(np.uint8)
+            continue
+        most = np.sqrt(np.mean(change**2)) if limit is None else min(limit * 255, np.sqrt(np.mean(change**2)))
+        out[number] = _scaled(base[number], change, most)
+    return out
+
+
+def _scaled(base: NDArray[np.float64], change: NDArray[np.float64], most: float) -> NDArray[np.uint8]:
+    """Return the rounded picture of the largest scale of `change` whose rms, in levels, is not above `most`."""
+
+    def picture(scale: float) -> NDArray[np.float64]:
+        return np.clip(np.rint(base + scale * change), 0, 255)
+
+    low, high = 0.0, _MOST_AMPLIFICATION
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        if np.sqrt(np.mean((picture(middle) - base) ** 2)) <= most:
+            low = middle
+        else:
+            high = middle
+    return picture(low).astype(np.uint8)
+
+
+def ask(
+    model: Answers,
+    defend: Defend,
+    pictures: NDArray[np.uint8],
+    labels: NDArray[np.int32],
+    targets: NDArray[np.int32] | None,
+    *,
+    draws: int,
+    rng: np.random.Generator,
+) -> list[Verdict]:
+    """Ask the defended model about each picture `draws` times, each time behind a fresh draw.
+
+    Parameters
+    ----------
+    model : Answers
+        Without the defence.
+    defend : callable
+        ``(uint8 (N, H, W, 3), rng) -> uint8 (N, H, W, 3)``, each picture with randomness of its own.
+    labels, targets : int32 (N,)
+        The right classes, and the attacker's where he has any: without them a wrong answer is a hit.
+    draws : int
+        1 for a defence that does not draw.
+    rng : numpy.random.Generator
+        A stream that no attack has used.
+
+    Returns
+    -------
+    list of Verdict
+        One a picture. An answer that is not a number is neither right nor a hit.
+    """
+    right, hit, nonfinite = (np.zeros(len(pictures), int) for _ in range(3))
+    for _ in range(draws):
+        for start in range(0, len(pictures), _BATCH):
+            part = slice(start, start + _BATCH)
+            logits = np.asarray(model.logits(to_unit(defend(pictures[part], rng))))
+            finite = np.isfinite(logits).all(axis=1)
+            answers = np.where(finite, logits.argmax(axis=1), -1)
+            right[part] += answers == labels[part]
+            hit[part] += finite & ((answers != labels[part]) if targets is None else (answers == targets[part]))
+            nonfinite[part] += ~finite
+    return [_verdict(*counts, draws) for counts in zip(right, hit, nonfinite, strict=True)]
+
+
+def _verdict(right: Any, hit: Any, nonfinite: Any, draws: int) -> Verdict:
+    return {"right": int(right) / draws, "hit": int(hit) / draws, "draws": draws, "nonfinite": int(nonfinite)}
