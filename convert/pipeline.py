@@ -27,6 +27,7 @@ from convert.bundle_writer import pack_bundle, write_bundle
 from convert.export import Parity, encode, export_tflite, keras_outputs, measure_parity
 from convert.models import InputSettings, LoadedModel, load_model
 from convert.quant_table import count_votes, table_from_votes
+from convert.suspicion import learn_suspicion
 from edgedefend.bundle import PRECISIONS, Bundle, Golden, InputSpec
 from edgedefend.dataset import Dataset, load_dataset
 from edgedefend.dct import load_quant_table
@@ -345,6 +346,13 @@ class _PrecisionStep:
     def write(self, content: bytes, parity: Parity) -> Bundle:
         """Write one bundle, packed as well where that is asked for."""
         settings, model, precision = self.settings, self.model, parity.precision
+        defense_facts: dict[str, Any] = {"num_steps": settings.num_steps, "distort_limit": settings.distort_limit}
+        if model.weights != "random":  # how far random answers disagree says nothing about attacks
+            with self.progress(f"how far clean {precision} answers disagree", len(self.images)) as tick:
+                learned = learn_suspicion(
+                    content, self.images, self.defense(5), output=model.output, threads=settings.threads, tick=tick
+                )
+            defense_facts["suspicion"] = learned.as_json()
         bundle = write_bundle(
             settings.out / precision,
             model=content,
@@ -355,7 +363,7 @@ class _PrecisionStep:
                 "output": model.output,
             },
             input_spec=self.spec,
-            defense_facts={"num_steps": settings.num_steps, "distort_limit": settings.distort_limit},
+            defense_facts=defense_facts,
             labels=model.labels,
             table_file=self.table_file,
             golden=_golden(content, precision, self.images, self.defense(4), settings.threads),
