@@ -8,12 +8,14 @@ draws of his own ("select"); the figures come from others ("judge"), or the choi
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol, TypedDict
+from typing import Protocol, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgedefend.classifier import softmax
 from edgedefend.errors import InputError
+from edgedefend.suspicion import DRAWS, suspicion_score
 
 __all__ = ["Answers", "Verdict", "ask", "as_pictures", "distortion", "to_unit"]
 
@@ -33,12 +35,16 @@ Defend = Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]
 
 
 class Verdict(TypedDict):
-    """Of one picture: the fractions of `draws` with the right answer and with the target, and answers that are NaN."""
+    """Of one picture: the fractions of `draws` with the right answer and with the target, and answers that are NaN.
+
+    `suspicion` is the score of `edgedefend.suspicion`, None where it was not asked for or there is nothing to compare.
+    """
 
     right: float
     hit: float
     draws: int
     nonfinite: int
+    suspicion: float | None
 
 
 def to_unit(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -122,6 +128,7 @@ def ask(
     *,
     draws: int,
     rng: np.random.Generator,
+    suspicion: bool = False,
 ) -> list[Verdict]:
     """Ask the defended model about each picture `draws` times, each time behind a fresh draw.
 
@@ -137,24 +144,46 @@ def ask(
         1 for a defence that does not draw.
     rng : numpy.random.Generator
         A stream that no attack has used.
+    suspicion : bool
+        Whether to score how far the first draws and the undefended answer disagree.
 
     Returns
     -------
     list of Verdict
         One a picture. An answer that is not a number is neither right nor a hit.
     """
-    right, hit, nonfinite = (np.zeros(len(pictures), int) for _ in range(3))
-    for _ in range(draws):
-        for start in range(0, len(pictures), _BATCH):
-            part = slice(start, start + _BATCH)
-            logits = np.asarray(model.logits(to_unit(defend(pictures[part], rng))))
-            finite = np.isfinite(logits).all(axis=1)
-            answers = np.where(finite, logits.argmax(axis=1), -1)
-            right[part] += answers == labels[part]
-            hit[part] += finite & ((answers != labels[part]) if targets is None else (answers == targets[part]))
-            nonfinite[part] += ~finite
-    return [_verdict(*counts, draws) for counts in zip(right, hit, nonfinite, strict=True)]
+    logits = np.stack([_logits(model, pictures, defend, rng) for _ in range(draws)])
+    finite = np.isfinite(logits).all(axis=2)
+    answers = np.where(finite, logits.argmax(axis=2), -1)
+    right = (answers == labels).sum(axis=0)
+    hit = (finite & (answers != labels) if targets is None else answers == targets).sum(axis=0)
+    scores: list[float | None] = [None] * len(pictures)
+    if suspicion and draws > 1 and finite.all():
+        bare = softmax(_logits(model, pictures))
+        defended = softmax(logits[:DRAWS])
+        scores = [round(suspicion_score(defended[:, i], bare[i]), 6) for i in range(len(pictures))]
+    return [
+        {
+            "right": int(right[i]) / draws,
+            "hit": int(hit[i]) / draws,
+            "draws": draws,
+            "nonfinite": int((~finite[:, i]).sum()),
+            "suspicion": scores[i],
+        }
+        for i in range(len(pictures))
+    ]
 
 
-def _verdict(right: Any, hit: Any, nonfinite: Any, draws: int) -> Verdict:
-    return {"right": int(right) / draws, "hit": int(hit) / draws, "draws": draws, "nonfinite": int(nonfinite)}
+def _logits(
+    model: Answers,
+    pictures: NDArray[np.uint8],
+    defend: Defend | None = None,
+    rng: np.random.Generator | None = None,
+) -> NDArray[np.float32]:
+    """Return the answers to one draw of each picture, or to the pictures themselves, in batches."""
+    parts = []
+    for start in range(0, len(pictures), _BATCH):
+        part = pictures[start : start + _BATCH]
+        seen = part if defend is None or rng is None else defend(part, rng)
+        parts.append(np.asarray(model.logits(to_unit(seen)), np.float32))
+    return np.concatenate(parts)

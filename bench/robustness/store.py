@@ -60,7 +60,7 @@ class ResultStore:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             self._lock.close()
-            raise UsageError(f"{folder}: another run is writing its results there: choose another --work") from None
+            raise UsageError(f"{folder}: another run is writing its results there: choose another --out") from None
         self.folder = folder
         self._records: dict[Key, Record] = {}
         try:
@@ -76,18 +76,18 @@ class ResultStore:
         wanted = json.loads(json.dumps(identity))
         if not path.exists():
             if (self.folder / _RECORDS).exists():
-                raise InputError(f"{self.folder}: has results but no {_RUN}: choose another --work")
+                raise InputError(f"{self.folder}: has results but no {_RUN}: choose another --out")
             write_file(path, (json.dumps(wanted, indent=1) + "\n").encode())
             return
         try:
             kept = json.loads(path.read_bytes())
         except ValueError:
-            raise InputError(f"{path}: not JSON: choose another --work") from None
+            raise InputError(f"{path}: not JSON: choose another --out") from None
         for name, value in wanted.items():
             if at(kept, name) != value:
                 raise InputError(
                     f"{self.folder}: holds results of another {name.replace('_', ' ')} "
-                    f"({_short(at(kept, name))}, now {_short(value)}): choose another --work"
+                    f"({_short(at(kept, name))}, now {_short(value)}): choose another --out"
                 )
 
     def _read(self) -> None:
@@ -106,7 +106,7 @@ class ResultStore:
                 record = json.loads(line)
                 key = key_of(record)
             except (ValueError, KeyError, TypeError):
-                raise InputError(f"{path}: line {number} is no result: remove it, or choose another --work") from None
+                raise InputError(f"{path}: line {number} is no result: remove it, or choose another --out") from None
             self._records.setdefault(key, record)
 
     def __enter__(self) -> ResultStore:

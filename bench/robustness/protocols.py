@@ -1,0 +1,244 @@
+"""Which attacks are run on which defences, how long, and on how many photographs: the paper's protocol and the strong one.
+
+"paper" repeats what the paper did: descent with a learning rate of 0.1, through the identity, 30 draws a gradient where EOT
+is meant. "strong" gives every attack its strongest setting; a photograph counts as robust only if all of them fail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench.robustness.cells import Cell
+from bench.robustness.paper import L2_BOUND
+from edgedefend.errors import UsageError
+
+__all__ = ["CURVE_EPSILONS", "PROTOCOLS", "Planned", "Sizes", "plan"]
+
+PROTOCOLS = ("paper", "strong")
+# l2_rms: dense where undefended models fall, as far as the bound that the paper allows.
+CURVE_EPSILONS = (0.0005, 0.001, 0.0015, 0.002, 0.003, 0.004, 0.006, 0.008, 0.012, 0.016, 0.024, 0.035, 0.05)
+UNBOUNDED = 0.5
+LONGER = 3  # times the steps, to see whether an attack had converged
+_TABLE_3 = ("i-fgsm", "l-bfgs", "c&w")
+_TABLE_3_L2 = {"i-fgsm": 0.010, "l-bfgs": L2_BOUND, "c&w": L2_BOUND}
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A cell, what its results are for, and on how many photographs."""
+
+    role: str
+    cell: Cell
+    images: int
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is done. `images` is the full number, that of the paper; dearer series take a part of it.
+
+    `rounds` are those of the paper's descent, `steps` those of the strong attacks, `draws` the fresh draws of a verdict,
+    `table_draws` the draws a photograph of Table 1.
+    """
+
+    images: int = 100
+    rounds: int = 50
+    steps: int = 30
+    eot_samples: int = 8
+    paper_eot: int = 30
+    draws: int = 10
+    table_draws: int = 100
+    epsilons: tuple[float, ...] = CURVE_EPSILONS
+    restarts: int = 1
+
+    def part(self, divisor: int) -> int:
+        """Return a part of the photographs, at least one."""
+        return max(1, self.images // divisor)
+
+    @classmethod
+    def quick(cls, images: int) -> Sizes:
+        """Return sizes with which everything is over in minutes: for a look, never to be quoted."""
+        return cls(
+            images,
+            rounds=8,
+            steps=10,
+            eot_samples=4,
+            paper_eot=6,
+            draws=4,
+            table_draws=8,
+            epsilons=(0.002, 0.008, 0.05),
+        )
+
+
+def _curve(defense: str, sizes: Sizes, images: int, *, randomised: bool, goals: Sequence[bool]) -> list[Planned]:
+    """Return the security curve of a defence under the strongest white-box attack there is for it."""
+    return [
+        Planned(
+            "curve",
+            Cell(
+                "attack",
+                defense,
+                strongest_attack(defense),
+                targeted=targeted,
+                points=sizes.epsilons,
+                draws=sizes.draws if randomised else 1,
+                options=_strong(sizes, randomised),
+            ),
+            images,
+        )
+        for targeted in goals
+    ]
+
+
+def strongest_attack(defense: str) -> str:
+    """Return the name of the attack that fits a defence: through the true resampling of ours, the identity of others."""
+    return "adaptive" if defense in ("ours", "none") else "pgd"
+
+
+def _strong(sizes: Sizes, randomised: bool, **more: Any) -> dict[str, Any]:
+    return {
+        "steps": sizes.steps,
+        "eot_samples": sizes.eot_samples if randomised else 1,
+        "restarts": sizes.restarts,
+        **more,
+    }
+
+
+def _checks(defense: str, sizes: Sizes, randomised: bool) -> list[Planned]:
+    """Return the runs that show whether the curve's attack is to be believed, on a few photographs."""
+    few = min(sizes.images, 10)
+    draws = sizes.draws if randomised else 1
+    # Where about half of the attacks succeed a difference shows best: some way below the paper's bound.
+    steep = sizes.epsilons[len(sizes.epsilons) // 2 if defense not in ("none",) else len(sizes.epsilons) // 4]
+    attack = strongest_attack(defense)
+
+    def run(role: str, point: float, options: dict[str, Any], name: str = attack, targeted: bool = True) -> Planned:
+        cell = Cell("attack", defense, name, targeted, points=(point,), draws=draws, options=options)
+        return Planned(role, cell, few)
+
+    strong = _strong(sizes, randomised)
+    black = {"steps": 20 * sizes.steps, "eot_samples": 1}
+    return [
+        run("check-steps", steep, strong),
+        run("check-longer", steep, {**strong, "steps": LONGER * sizes.steps}),
+        run("check-unbounded", UNBOUNDED, {**strong, "steps": LONGER * sizes.steps}),
+        run("check-white", L2_BOUND, strong, targeted=False),
+        run("check-black", L2_BOUND, black, "square", targeted=False),
+        run("check-black", L2_BOUND, _strong(sizes, False), "transfer", targeted=False),
+    ]
+
+
+def _every_attack(defense: str, sizes: Sizes, randomised: bool) -> list[Planned]:
+    """Return every other attack at the paper's bound."""
+    draws = sizes.draws if randomised else 1
+    few = sizes.part(4)
+    strong = _strong(sizes, randomised)
+    names = ["fgsm", "i-fgsm", "mi-fgsm", "deepfool", "l-bfgs", "c&w", "pgd"]
+    if defense == "ours":
+        names += ["learned", "bpda-adaptive-soft"]
+    return [
+        Planned("attack", Cell("attack", defense, name, True, points=(L2_BOUND,), draws=draws, options=strong), few)
+        for name in names
+        if name != strongest_attack(defense)
+    ]
+
+
+def _rounds(defense: str, sizes: Sizes, attack: str, images: int) -> Planned:
+    samples = sizes.paper_eot if attack == "bpda+eot" else 1
+    cell = Cell(
+        "rounds",
+        defense,
+        attack,
+        points=(L2_BOUND,),
+        draws=min(5, sizes.draws),
+        options={"rounds": sizes.rounds, "learning_rate": 0.1, "eot_samples": samples},
+        chunk=8 if samples == 1 else 2,
+    )
+    return Planned(attack, cell, images)
+
+
+def _table_1(names: Sequence[str], sizes: Sizes) -> list[Planned]:
+    cells = [Cell("draws", name, draws=sizes.table_draws, chunk=4) for name in names]
+    return [Planned("draws", cell, sizes.images) for cell in cells]
+
+
+def _table_3(sizes: Sizes) -> list[Planned]:
+    return [
+        Planned(
+            "standard",
+            Cell(
+                "attack",
+                "none",
+                name,
+                points=(_TABLE_3_L2[name],),
+                draws=sizes.draws,
+                options={"steps": sizes.steps},
+                judged=("none", "ours"),
+            ),
+            sizes.images,
+        )
+        for name in _TABLE_3
+    ]
+
+
+def plan(
+    protocol: str,
+    defenses: dict[str, bool],
+    sizes: Sizes,
+    *,
+    tables: Sequence[int] = (),
+    figures: Sequence[int] = (),
+    transfer: bool = True,
+) -> list[Planned]:
+    """Return what has to be measured, the adaptive attack first.
+
+    Parameters
+    ----------
+    protocol : {"paper", "strong"}
+        What is run where neither a table nor a figure is named.
+    defenses : dict
+        Name in `bench.baselines` -> whether it draws at random; "none" and "ours" are among them.
+    tables, figures : sequence of int
+        Of the paper: only what these need.
+    transfer : bool
+        Whether there is another model for the transfer attack.
+
+    Raises
+    ------
+    UsageError
+        If there is no such protocol, table or figure.
+    """
+    if protocol not in PROTOCOLS:
+        raise UsageError(f"protocol {protocol!r}: expected one of {', '.join(PROTOCOLS)}")
+    if set(tables) - {1, 2, 3} or set(figures) - {1, 2, 3, 4}:
+        raise UsageError("the paper has Tables 1 to 3 and Figures 1 to 4")
+    everything = not tables and not figures
+    first = [name for name in ("ours", "none") if name in defenses]
+    others = [name for name in defenses if name not in first]
+    planned: list[Planned] = []
+    if everything or 2 in tables:
+        for name in (*first, *others):
+            images = sizes.images if name in first else sizes.part(4)
+            goals = (True, False) if name in first or protocol == "strong" else (True,)
+            planned += _curve(name, sizes, images, randomised=defenses[name], goals=goals)
+    if everything:
+        for name in first:
+            planned += _checks(name, sizes, defenses[name])
+            if protocol == "strong":
+                planned += _every_attack(name, sizes, defenses[name])
+    if 1 in tables or everything:
+        planned += _table_1((*first, *others), sizes)
+    else:
+        # The curve at no distortion, and accuracy on clean pictures, need a few draws of every defence in any case.
+        planned += [
+            Planned("draws", Cell("draws", name, draws=sizes.draws), sizes.images) for name in (*first, *others)
+        ]
+    if 3 in tables or (everything and protocol == "paper"):
+        planned += _table_3(sizes)
+    if 3 in figures or 2 in tables or (everything and protocol == "paper"):
+        # In the paper only the defences that withstand BPDA are shown to BPDA+EOT.
+        planned += [_rounds(name, sizes, "bpda", sizes.images) for name in (*first, *others) if name != "none"]
+        withstand = [name for name in ("ours", "rand", "crop") if name in defenses]
+        planned += [_rounds(name, sizes, "bpda+eot", sizes.part(2)) for name in withstand]
+    return [item for item in planned if transfer or item.cell.attack != "transfer"]
