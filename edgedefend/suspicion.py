@@ -1,8 +1,9 @@
 """How far the answers to one picture disagree: between draws of the defence, and with the undefended model.
 
-A picture made against the bare model, or one that leans on a narrow set of draws, is answered in different ways; a clean
-one mostly in the same. The score says how different, the bundle's threshold which scores clean pictures rarely reach. An
-attacker who knows of it can lower the score as well (docs/robustness.md has both): it is a hint, not a verdict.
+A picture made against the bare model, or one that leans on a narrow set of draws, is answered in different ways; a
+clean one mostly in the same. The score says how different, the bundle's threshold which scores clean pictures rarely
+reach. An attacker who knows of it can lower the score as well (docs/robustness.md has both): it is a hint, not a
+verdict.
 """
 
 from __future__ import annotations

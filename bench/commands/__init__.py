@@ -23,6 +23,11 @@ COMMANDS = {
     "throughput": ("bench.commands.throughput:throughput", "Frames a second beside the bare model's.", ""),
     "startup": ("bench.commands.startup:startup", "Time and memory of one start, beside the bare interpreter.", ""),
     "memory": ("bench.commands.memory:memory", "Resident memory over many images.", ""),
+    "robustness": (
+        "bench.commands.robustness:robustness",
+        "What the defence buys against every attack there is.",
+        "bench,convert",
+    ),
     "compare": ("bench.commands.compare:compare", "Ratios of two or more results.", ""),
     "report": ("bench.commands.report:report", "HTML, Markdown and plots of results.", ""),
     "arm-report": ("bench.commands.arm_report:arm_report", "The kernels as ARM code, without a board.", "arm"),

@@ -22,7 +22,7 @@ __all__ = ["Cell", "CellChain", "Photo", "Task", "chains_of", "point_name", "suc
 
 @dataclass(frozen=True)
 class Photo:
-    """One photograph of the evaluation: where it is, its class, the class the attacker wants, and its content's hash."""
+    """One photograph: where it is, its class, the class that the attacker wants, and the hash of its content."""
 
     name: str
     path: str
@@ -80,6 +80,13 @@ class Cell:
         """Twelve hexadecimal digits that stand for all of it."""
         text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def cost(self) -> int:
+        """About how many runs of the model one result takes: for the time left, nothing else."""
+        options = self.options
+        steps = int(options.get("rounds", options.get("steps", 0))) * int(options.get("restarts", 1))
+        return 3 * steps * int(options.get("eot_samples", 1)) + 2 * self.draws * len(self.judges)
 
     @property
     def judges(self) -> tuple[str, ...]:
@@ -150,16 +157,14 @@ class CellChain:
                 return Task(cell, point, self.first, left)
         return None
 
-    def steps_left(self, store: ResultStore) -> int:
-        """Return how many results are missing at most."""
-        return sum(
-            (self.cell.id, photo.key, point_name(point)) not in store
-            for point in self._open_points(store)
-            for photo in self.photos
-        )
-
-    def _open_points(self, store: ResultStore) -> tuple[float, ...]:
-        return self.cell.points if self.next_task(store) is not None else ()
+    def left(self, store: ResultStore) -> int:
+        """Return how many results are missing at most: an early success saves the larger epsilons."""
+        count = 0
+        for photo in self.photos:
+            held = [store.get((self.cell.id, photo.key, point_name(point))) for point in self.cell.points]
+            ended = self.cell.stop_early and any(r is not None and succeeded(r, self.cell.targeted) for r in held)
+            count += 0 if ended else held.count(None)
+        return count
 
 
 def chains_of(cells: Sequence[Cell], photos: Sequence[Photo], limits: dict[str, int] | None = None) -> list[CellChain]:

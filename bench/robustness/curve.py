@@ -1,8 +1,8 @@
 """The security curve: what is left of the accuracy, and how often the attacker has his way, against the distortion.
 
-At each epsilon the attacker has the best of everything he tried up to it, by his own draws; the figures come from draws
-that took no part in that choice. The one number to quote is the ratio of two medians: the smallest distortion with which
-an attack succeeds, defended over undefended.
+At each epsilon the attacker has the best of everything he tried up to it, by his own draws; the figures come from
+draws that took no part in that choice. The one number to quote is the ratio of two medians: the smallest distortion
+with which an attack succeeds, defended over undefended.
 """
 
 from __future__ import annotations

@@ -1,33 +1,43 @@
-"""The paper's attack: gradient descent with a fixed rate, the defence taken for the identity on the way back.
+"""The paper's attack, judged after every round: plain descent, the defence taken for the identity on the way back.
 
 Athalye, Carlini and Wagner, "Obfuscated Gradients Give a False Sense of Security", 2018 (BPDA), as Qiu et al. used it:
-learning rate 0.1, an image is done when the defended model gives the target or its l2_rms reaches the bound. The gradient
-is taken at the current iterate, and the bound ends the attack; in the published code of this defence's evaluation the
-gradient was taken at the clean image, and the penalty that stood for the bound had no gradient.
+learning rate 0.1, an image is done when the defended model gives the target or its l2_rms reaches the bound.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.robustness.judge import Answers, Defend, Verdict, as_pictures, ask, to_unit
+from bench.attacks.base import Attackable, Classes, Images, to_unit, try_out
+from bench.attacks.descent import descend, plain_descent
+from bench.attacks.norms import sizes
+from bench.robustness.judge import Answers, Defend, Verdict, as_pictures, ask
 
-__all__ = ["Descent", "descend"]
+__all__ = ["Rounds", "descend_in_rounds"]
+
+# A projected image lies a hair inside the bound.
+_AT_BOUND = 1 - 1e-4
 
 
 @dataclass(frozen=True)
-class Descent:
+class Rounds:
     """What became of each image; arrays have a row an image.
 
-    `images` float32 in [0, 1]; `verdicts` one list a round, the clean picture's first; `own_success` whether the attack's
-    own draws said so when it stopped; `at_bound` whether it stopped at the bound.
+    Attributes
+    ----------
+    images : float32 (N, H, W, 3)
+        In [0, 1].
+    verdicts : list of list of Verdict
+        One list a round, the clean picture's first; an image that is done keeps its last verdict.
+    own_success, at_bound : bool (N,)
+        Why it stopped: the attack's own draws gave the target (the paper's count of successes), or the bound.
+    queries, steps, nonfinite : int64 (N,)
     """
 
-    images: NDArray[np.float32]
+    images: Images
     verdicts: list[list[Verdict]]
     own_success: NDArray[np.bool_]
     at_bound: NDArray[np.bool_]
@@ -36,77 +46,104 @@ class Descent:
     nonfinite: NDArray[np.int64]
 
 
-def descend(
-    model: Any,
+class _Watcher:
+    """Looks at the images after every round: asks fresh draws about them, and says which are done."""
+
+    def __init__(
+        self,
+        model: Attackable,
+        bare: Answers,
+        defend: Defend,
+        clean: NDArray[np.uint8],
+        labels: Classes,
+        targets: Classes,
+        bound: float,
+        draws: int,
+        stop_draws: int,
+        rng: np.random.Generator,
+        judge_rng: np.random.Generator,
+    ) -> None:
+        self._model, self._bare, self._defend = model, bare, defend
+        self._clean, self._labels, self._targets = clean, labels, targets
+        self._bound, self._draws, self._stop_draws = bound, draws, stop_draws
+        self._rng, self._judge_rng = rng, judge_rng
+        self.own_success, self.at_bound = np.zeros(len(clean), bool), np.zeros(len(clean), bool)
+        self._latest = self._ask(clean, np.arange(len(clean)))
+        self.verdicts = [list(self._latest)]
+
+    def _ask(self, pictures: NDArray[np.uint8], rows: NDArray[np.intp]) -> list[Verdict]:
+        return ask(
+            self._bare, self._defend, pictures, self._labels[rows], self._targets[rows],
+            draws=self._draws, rng=self._judge_rng,
+        )  # fmt: skip
+
+    def __call__(self, step: int, images: Images) -> NDArray[np.bool_]:
+        del step
+        open_ = np.flatnonzero(~(self.own_success | self.at_bound))
+        fresh = self._ask(as_pictures(images[open_], self._clean[open_]), open_)
+        for row, verdict in zip(open_.tolist(), fresh, strict=True):
+            self._latest[row] = verdict
+        self.verdicts.append(list(self._latest))
+        rate, _ = try_out(
+            self._model, images[open_], self._targets[open_], targeted=True, draws=self._stop_draws, rng=self._rng
+        )
+        l2_rms, _ = sizes(images[open_], to_unit(self._clean[open_]))
+        self.own_success[open_] = rate > 0.5
+        self.at_bound[open_] = (l2_rms >= self._bound * _AT_BOUND) & (rate <= 0.5)
+        return self.own_success | self.at_bound
+
+
+def descend_in_rounds(
+    model: Attackable,
     bare: Answers,
     defend: Defend,
     clean: NDArray[np.uint8],
-    labels: NDArray[np.int32],
-    targets: NDArray[np.int32],
+    labels: Classes,
+    targets: Classes,
     *,
     rounds: int,
     learning_rate: float,
-    eot_samples: int,
     bound: float,
     draws: int,
+    stop_draws: int,
     rng: np.random.Generator,
     judge_rng: np.random.Generator,
-) -> Descent:
-    """Attack a batch, asking fresh draws after every round.
+) -> Rounds:
+    """Attack a batch towards `targets`, asking fresh draws after every round.
 
     Parameters
     ----------
-    model : GradientModel
-        Of the bare model: ``gradient(images, classes, targeted=True)`` is that of the loss towards the classes.
+    model : Attackable
+        Behind the defence: `bench.attacks.wrappers.Bpda` with the identity on the way back, in `Eot` for BPDA+EOT.
     bare : Answers
-        The same model, for the verdicts.
+        The model without the defence, for the verdicts.
     defend : callable
-        ``(uint8 (N, H, W, 3), rng) -> uint8``.
-    eot_samples : int
-        Draws a gradient: 1 is BPDA, more are BPDA+EOT.
+        ``(uint8 (N, H, W, 3), rng) -> uint8``, for the verdicts.
     bound : float
         l2_rms.
     draws : int
-        Fresh draws a round.
+        Fresh draws a round, of which the attack knows nothing.
+    stop_draws : int
+        Draws of the attack's own that decide whether it is done: one in the paper's BPDA.
     """
-    start = to_unit(clean)
-    images = start.copy()
-    count = len(clean)
-    open_ = np.ones(count, bool)
-    own, at_bound = np.zeros(count, bool), np.zeros(count, bool)
-    queries, steps, nonfinite = (np.zeros(count, np.int64) for _ in range(3))
-    latest = ask(bare, defend, clean, labels, targets, draws=draws, rng=judge_rng)
-    verdicts = [list(latest)]
-    for _ in range(rounds):
-        rows = np.flatnonzero(open_)
-        if not rows.size:
-            break
-        pictures = np.clip(np.rint(images[rows] * 255), 0, 255).astype(np.uint8)
-        total = np.zeros(images[rows].shape, np.float32)
-        hits = np.zeros(len(rows))
-        for _ in range(eot_samples):
-            seen = to_unit(defend(pictures, rng))
-            gradient, logits = model.gradient_and_logits(seen, targets[rows], targeted=True)
-            total += gradient
-            hits += logits.argmax(axis=1) == targets[rows]
-        queries[rows] += eot_samples
-        # Most of the attack's own draws, those the gradient came from, give the target: it is done.
-        done = (2 * hits > eot_samples) & (steps[rows] > 0)
-        bad = ~np.isfinite(total).all(axis=(1, 2, 3))
-        nonfinite[rows] += bad
-        moved = np.clip(images[rows] - learning_rate * total / eot_samples, 0, 1)
-        beyond = np.sqrt(np.mean((moved - start[rows]) ** 2, axis=(1, 2, 3))) >= bound
-        go_on = ~(done | bad | beyond)
-        images[rows[go_on]] = moved[go_on]
-        steps[rows[go_on]] += 1
-        own[rows[done]] = True
-        at_bound[rows[beyond & ~done & ~bad]] = True
-        open_[rows[~go_on]] = False
-        if go_on.any():
-            active = rows[go_on]
-            rounded = as_pictures(images[active], clean[active])
-            fresh = ask(bare, defend, rounded, labels[active], targets[active], draws=draws, rng=judge_rng)
-            for row, verdict in zip(active.tolist(), fresh, strict=True):
-                latest[row] = verdict
-        verdicts.append(list(latest))
-    return Descent(images, verdicts, own, at_bound, queries, steps, nonfinite)
+    watcher = _Watcher(model, bare, defend, clean, labels, targets, bound, draws, stop_draws, rng, judge_rng)
+    trace = descend(
+        plain_descent(rounds, learning_rate=learning_rate),
+        model,
+        to_unit(clean),
+        targets,
+        True,
+        epsilon=bound,
+        norm="l2_rms",
+        rng=rng,
+        progress=watcher,
+    )
+    return Rounds(
+        trace.images,
+        watcher.verdicts,
+        watcher.own_success,
+        watcher.at_bound,
+        trace.queries,
+        trace.steps,
+        trace.nonfinite,
+    )

@@ -1,8 +1,8 @@
 """Where the work is done: in this process, in several local ones, or on a Dask cluster. The same code in all three.
 
-Work comes as chains: each gives one task after another, because an attack at a larger distortion is only worth its time
-where a smaller one failed. A task's results are stored before its chain is asked for the next one. So a worker that dies
-loses at most the tasks it was at, and those are done again; a result that comes twice is stored once.
+Work comes as chains: each gives one task after another, because an attack at a larger distortion is only worth its
+time where a smaller one failed. A task's results are stored before its chain is asked for the next one. So a worker
+that dies loses at most the tasks it was at, and those are done again; a result that comes twice is stored once.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class _Inline(concurrent.futures.Executor):
 
 
 class _Local:
-    """This process alone, or `workers` processes of this machine."""
+    """One process, this one, or `workers` processes of this machine."""
 
     def __init__(self, workers: int) -> None:
         self.width = workers

@@ -1,8 +1,9 @@
-"""The verdict on an attacked picture: made a picture of 8 bits first, then asked about on draws that no attack has seen.
+"""The verdict on an attacked picture: rounded to 8 bits first, then asked about on draws that no attack has seen.
 
-A defence that draws at random answers one picture in many ways. What is reported is the fraction of fresh draws with the
-right answer and the fraction with the attacker's. Where an attacker has several attempts to choose from he chooses by
-draws of his own ("select"); the figures come from others ("judge"), or the choice itself would flatter him.
+A defence that draws at random answers one picture in many ways. What is reported is the fraction of fresh draws with
+the right answer and the fraction with the attacker's. Where an attacker has several attempts to choose from he
+chooses by draws of his own ("select"); the figures come from others ("judge"), or the choice itself would flatter
+him.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from typing import Protocol, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.attacks.base import to_unit
+from bench.attacks.norms import sizes
 from edgedefend.classifier import softmax
 from edgedefend.errors import InputError
 from edgedefend.suspicion import DRAWS, suspicion_score
 
-__all__ = ["Answers", "Verdict", "ask", "as_pictures", "distortion", "to_unit"]
+__all__ = ["Answers", "Verdict", "as_pictures", "ask", "distortion"]
 
 _BATCH = 32
 _MOST_AMPLIFICATION = 16.0
@@ -47,18 +50,11 @@ class Verdict(TypedDict):
     suspicion: float | None
 
 
-def to_unit(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return uint8 pictures as float32 in [0, 1]."""
-    return pictures.astype(np.float32) / np.float32(255)
-
-
 def distortion(
     pictures: NDArray[np.uint8], clean: NDArray[np.uint8]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return l2_rms and linf of each picture, images in [0, 1]: sqrt(mean((x' - x)^2)), and the largest change."""
-    change = (pictures.astype(np.float64) - clean) / 255
-    axes = (1, 2, 3)
-    return np.sqrt(np.mean(change**2, axis=axes)), np.abs(change).max(axis=axes)
+    """Return l2_rms and linf of each picture (see `bench.attacks.norms.sizes`)."""
+    return sizes(to_unit(pictures), to_unit(clean))
 
 
 def as_pictures(
@@ -156,7 +152,8 @@ def ask(
     finite = np.isfinite(logits).all(axis=2)
     answers = np.where(finite, logits.argmax(axis=2), -1)
     right = (answers == labels).sum(axis=0)
-    hit = (finite & (answers != labels) if targets is None else answers == targets).sum(axis=0)
+    wanted = answers != labels if targets is None else answers == targets
+    hit = np.asarray(finite & wanted).sum(axis=0)
     scores: list[float | None] = [None] * len(pictures)
     if suspicion and draws > 1 and finite.all():
         bare = softmax(_logits(model, pictures))

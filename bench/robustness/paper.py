@@ -1,4 +1,4 @@
-"""The figures of the paper (Qiu et al.), to stand beside ours. Inception V3, 100 images that it gets right, ImageNet."""
+"""The figures of the paper (Qiu et al.), to stand beside ours: Inception V3, 100 ImageNet images that it gets right."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
 """Is the evaluation itself to be believed? Each check can mark a result `unreliable`, and says why.
 
-An attack that fails may be a bad attack. These are the signs by which published evaluations were found wrong: Carlini et
-al., "On Evaluating Adversarial Robustness", 2019, and the flags of AutoAttack (Croce and Hein, 2020).
+An attack that fails may be a bad attack. These are the signs by which published evaluations were found wrong: Carlini
+et al., "On Evaluating Adversarial Robustness", 2019, and the flags of AutoAttack (Croce and Hein, 2020).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypedDict
 
 import numpy as np
@@ -66,7 +66,7 @@ def more_steps(short: Iterable[Record], long: Iterable[Record], defense: str, fa
     }
 
 
-def black_box(white: Iterable[Record], black: dict[str, Iterable[Record]], defense: str) -> Check:
+def black_box(white: Iterable[Record], black: Mapping[str, Iterable[Record]], defense: str) -> Check:
     """An attack without gradients that beats one with them shows that the gradients are masked."""
     name = "no black-box attack beats the white-box attack"
     held = list(white)
@@ -152,8 +152,7 @@ class GradientProbe:
         """Pass on a gradient, looking at where it is taken and whether it says anything."""
         result = self._model.gradient(images, *args, **options)
         self.points.append(np.array(images, np.float32))
-        gradients = np.asarray(result[-1] if isinstance(result, tuple) else result)
-        flat = gradients.reshape(len(gradients), -1)
+        flat = result.gradient.reshape(len(result.gradient), -1)
         self.total += len(flat)
         self.zero += int((np.abs(flat).max(axis=1) == 0).sum())
         return result

@@ -60,8 +60,11 @@ def table_1(result: dict[str, Any]) -> Table:
             cells.append(_figure(mean) + interval)
         cells += [_figure(paper[2]) if paper else _NOT_SEEN, _rate(result, "defenses", name, "clean_accuracy")]
         rows.append([*cells, _count(result, "defenses", name, "clean_accuracy")])
-    header = ["defence", "l2_rms, paper", "ours", "SSIM, paper", "ours", "ACC, paper", "ours [95 % Wilson]", "n"]
-    caption = "Table 1. Between two draws of one picture: l2_rms and SSIM, means with 95 % intervals; accuracy on clean pictures."
+    header = ["defence", "l2_rms, paper", "here", "SSIM, paper", "here", "ACC, paper", "here [95 % Wilson]", "n"]
+    caption = (
+        "Table 1. Between two draws of one picture: l2_rms and SSIM, means with 95 % intervals; "
+        "accuracy on clean pictures."
+    )
     return Table(header, rows, caption)
 
 
@@ -91,7 +94,7 @@ def table_2(result: dict[str, Any]) -> Table:
         )
     header = ["defence", "ACC, paper", "measured, paper's protocol", "n", "measured, strongest attack", "l2_rms", "n"]
     caption = (
-        'Table 2. Accuracy under a bounded attack. "Reported" is the paper\'s figure, for its model and bound; measured here: '
+        'Table 2. Accuracy under a bounded attack. "Reported" is the paper\'s, for its model and bound; measured: '
         "the paper's descent after the rounds that were run, and the strongest attack at the l2_rms beside it."
     )
     return Table(header, rows, caption)
@@ -115,9 +118,9 @@ def table_3(result: dict[str, Any]) -> Table:
             ("defenses", "ours", "clean_accuracy") if name == "none" else ("standard", name, "ours", "robust_accuracy")
         )
         rows.append([*cells, _count(result, *place)])
-    header = ["attack", "l2_rms, paper", "ours"]
+    header = ["attack", "l2_rms, paper", "here"]
     for who in ("bare", "defended"):
-        header += [f"{who} ACC, paper", "ours", f"{who} ASR, paper", "ours"]
+        header += [f"{who} ACC, paper", "here", f"{who} ASR, paper", "here"]
     caption = "Table 3. Standard attacks, made on the bare model and shown to both: they do not know of the defence."
     return Table([*header, "n"], rows, caption)
 
@@ -276,8 +279,8 @@ def describe(result: dict[str, Any], section: Section) -> None:
     if at(result, "quick") is True:
         section.notes.append("A quick run on a few photographs: for a look, not to be quoted.")
     section.notes.append(
-        "Every attacked picture was rounded to 8 bits within its distortion and judged on random draws that no attack had "
-        f"seen. Photographs: those the bare model gets right. The paper's bound is l2_rms {L2_BOUND}."
+        "Every attacked picture was rounded to 8 bits within its distortion and judged on random draws that no attack "
+        f"had seen. Photographs: those the bare model gets right. The paper's bound is l2_rms {L2_BOUND}."
     )
     if names:
         section.plots.append(_curve_plot(result, names))

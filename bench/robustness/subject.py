@@ -1,7 +1,7 @@
 """What is evaluated: a model that has gradients, its defence, and the photographs that the bare model gets right.
 
-A bundle holds TFLite, which has no gradients: its Keras model is found again in the zoo, and the hash of the weights must
-be the one that the bundle was made from; a user's own model is named beside the bundle.
+A bundle holds TFLite, which has no gradients: its Keras model is found again in the zoo, and the hash of the weights
+must be the one that the bundle was made from; a user's own model is named beside the bundle.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.attacks.base import to_unit
 from bench.robustness.cells import Photo
-from bench.robustness.judge import to_unit
 from convert.models import ZOO, LoadedModel, load_model, load_settings
 from convert.pipeline import target_classes
 from edgedefend.bundle import MANIFEST, load_bundle
@@ -99,7 +99,7 @@ def subject_of(
             weights = "random"
         known_hash = str(facts.get("weights_sha256", ""))
         num_steps, distort_limit, resize = bundle.num_steps, bundle.distort_limit, bundle.input.resize
-        quant_table, table_name = bundle.quant_table, table_name or "the bundle's"
+        quant_table, table_name = bundle.quant_table, table_name or str(path)
     elif model is not None:
         raise InputError(f"{spec}: --model is for a bundle; this is a model itself")
     else:

@@ -146,10 +146,10 @@ def _defense(held: _Held, name: str, facts: Mapping[str, Any], bare: dict[str, f
     if curve:
         seen = {record["image"] for record in held.find("curve", defense=name)}
         shown = {image: verdict for image, verdict in clean.items() if image in seen}
-        used = [[r for r in records if r["image"] in seen] for records in (targeted, untargeted)]
-        result["curve"] = security_curve(shown, *used, curve[0].cell.points, name)
-        result["distortion"] = distortion_ratio(smallest_distortions(used[0], name), bare)
-        result["queries"] = queries_to_success(used[0], name)
+        targeted, untargeted = ([r for r in records if r["image"] in seen] for records in (targeted, untargeted))
+        result["curve"] = security_curve(shown, targeted, untargeted, curve[0].cell.points, name)
+        result["distortion"] = distortion_ratio(smallest_distortions(targeted, name), bare)
+        result["queries"] = queries_to_success(targeted, name)
     attacks = {}
     for planned in held.cells("curve", "attack", defense=name):
         goal = "targeted" if planned.cell.targeted else "untargeted"

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.attacks.base import to_unit
 from bench.robustness.curve import (
     distortion_ratio,
     queries_to_success,
@@ -14,7 +15,7 @@ from bench.robustness.curve import (
     smallest_distortions,
     strongest,
 )
-from bench.robustness.judge import as_pictures, ask, distortion, to_unit
+from bench.robustness.judge import as_pictures, ask, distortion
 from edgedefend.errors import InputError
 
 
@@ -91,7 +92,7 @@ def test_the_verdict_counts_fresh_draws():
     dark, bright, white = ask(MeanLevel(), lambda b, r: b, pictures, labels, targets, draws=2, rng=rng)
     assert (dark["right"], dark["hit"]) == (1.0, 0.0)
     assert (bright["right"], bright["hit"]) == (0.0, 1.0)
-    assert white == {"right": 0.0, "hit": 0.0, "draws": 2, "nonfinite": 2, "suspicion": None}, "an answer of NaN is never a success"
+    assert (white["right"], white["hit"], white["nonfinite"]) == (0.0, 0.0, 2), "NaN is never a success"
     often = ask(MeanLevel(), defend, pictures[:1], labels[:1], targets[:1], draws=200, rng=rng)[0]
     assert 0.35 < often["right"] < 0.65
     assert often["right"] + often["hit"] == pytest.approx(1)

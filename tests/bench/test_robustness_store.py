@@ -1,7 +1,6 @@
 """Results survive a kill at any byte, are never counted twice and never mixed."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -114,4 +113,4 @@ def test_nan_is_refused_before_anything_is_written(tmp_path):
         with pytest.raises(ValueError, match="JSON"):
             store.append([record(1), record(2, value=float("nan"))])
         assert store.append([record(1)]) == 1
-    assert os.path.getsize(tmp_path / "records.jsonl") == len(json.dumps(record(1), separators=(",", ":"))) + 1
+    assert (tmp_path / "records.jsonl").stat().st_size == len(json.dumps(record(1), separators=(",", ":"))) + 1
