@@ -11,7 +11,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
-from bench.conditions import conditions, interpreter_facts
+from bench.conditions import Watch, interpreter_facts
 from convert.delegable import builtin_code, make_delegable, pack_model, unpack_model
 from convert.export import encode, export_tflite, keras_outputs
 from convert.models import LoadedModel
@@ -102,12 +102,15 @@ def measure_delegation(
     interpreters = {name: Interpreter(content, threads=threads) for name, content in forms.items()}
     answers = {name: _answers(interpreter, images) for name, interpreter in interpreters.items()}
     times: dict[str, list[float]] = {name: [] for name in forms}
+    watch = Watch()
     for _ in range(rounds):
         for name, interpreter in interpreters.items():
             started = time.perf_counter()
             interpreter.invoke()
             times[name].append(1e3 * (time.perf_counter() - started))
+        watch.glance()
         tick(1)
+    seen = watch.finish()
     first = next(iter(forms))
     rows = {}
     for name, interpreter in interpreters.items():
@@ -132,5 +135,5 @@ def measure_delegation(
         "output_spread": float(np.ptp(expected)),
         "model": {"name": model.name, "precision": precision, **model.provenance},
         "interpreter": interpreter_facts(interpreters[first]),
-        "conditions": conditions(),
+        "conditions": seen,
     }

@@ -67,6 +67,7 @@ def test_what_looks_at_a_board_needs_no_numpy(module):
         "edgedefend.stream",
         "edgedefend.server",
         "edgedefend.commands.serve",
+        "edgedefend.commands.deploy",
         "bench.commands",
         "bench.accuracy",
         "bench.compare",
@@ -80,6 +81,25 @@ def test_what_looks_at_a_board_needs_no_numpy(module):
 )
 def test_a_board_needs_nothing_of_the_desktop(module):
     assert not loaded_after(f"import {module}") & set(HEAVY)
+
+
+def test_what_a_deploy_runs_on_a_board_is_the_standard_library_alone():
+    """It is sent there before the board has anything else."""
+    before = loaded_after("pass")
+    modules = loaded_after("import edgedefend.deploying.onboard.agent") - before
+    foreign = {name for name in modules if name.partition(".")[0] not in {*sys.stdlib_module_names, "edgedefend"}}
+    assert not foreign
+    assert {name for name in modules if name.startswith("edgedefend.")} <= {
+        "edgedefend.deploying",
+        "edgedefend.deploying.onboard",
+        *(f"edgedefend.deploying.onboard.{part}" for part in ("agent", "basics", "environment")),
+        *(f"edgedefend.deploying.onboard.{part}" for part in ("health", "releases", "service")),
+    }
+
+
+def test_planning_a_deploy_needs_no_pyinfra():
+    modules = loaded_after("import edgedefend.deploying.release, edgedefend.deploying.targets")
+    assert not modules & {"pyinfra", "gevent", "paramiko", "numba", "tensorflow"}
 
 
 def test_reading_results_needs_nothing_that_measures():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from bench.commands.options import json_option, progress, save
+from bench.commands.options import echo_verdict, json_option, progress, save
 from edgedefend.bundle import PRECISIONS
 from edgedefend.commands.options import format_table
 
@@ -55,4 +55,5 @@ def delegation(
         f"agreement and errors against Keras on n = {len(images)} photographs; its outputs span "
         f"{result['output_spread']:.3g}"
     )
+    echo_verdict(result["conditions"])
     save(result, json_path)

@@ -176,8 +176,9 @@ class Workshop:
         if facts.python_version != tuple(map(int, platform.python_version_tuple()[:2])):
             return None
         if facts.machine == "aarch64":
-            fitting = [board.numba_target, *jit.TARGETS]
-            for target in fitting:
+            # An unknown board gets the code for its very core where there is one, not the one that all can run.
+            narrowest = sorted(jit.TARGETS, key=lambda target: len(jit.TARGETS[target][0]))
+            for target in (board.numba_target, *narrowest):
                 if target in jit.TARGETS and facts.cpu_parts and facts.cpu_parts <= set(jit.TARGETS[target][0]):
                     return target
         return "host" if facts.machine == platform.machine() else None

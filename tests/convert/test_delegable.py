@@ -195,6 +195,7 @@ def test_bench_delegation_measures_both_forms_of_one_model():
     model = loaded(keras.Model(image, layers.Dense(3, kernel_initializer=keras.initializers.HeNormal(4))(x)))
     defense = Defense(load_quant_table("feature-distillation"), rng=np.random.default_rng(0))
     result = measure_delegation(model, "int8", pictures(4), defense=defense, rounds=2)
+    assert result["conditions"]["verdict"] in ("VALID", "TAINTED")
     before, after, floor = result["rows"].values()
     assert before["partitions"] == 2 and before["undelegated"] == {"AVERAGE_POOL_2D": 1} and before["ratio"] == 1
     assert after["partitions"] == floor["partitions"] == 1 and after["undelegated"] == {}

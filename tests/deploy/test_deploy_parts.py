@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from edgedefend.board import detect
 from edgedefend.deploying.facts import SCRIPT, parse_facts
 from edgedefend.deploying.onboard.environment import clone_venv
+from edgedefend.deploying.release import Workshop
 from edgedefend.deploying.targets import Target, read_inventory, unique_targets
 from edgedefend.deploying.wheels import platforms, write_own_wheel
+from edgedefend.device import Device
 from edgedefend.errors import DeviceError, InputError
 
 PI = [
@@ -137,6 +140,37 @@ class TestWheels:
         assert tags[0] == "manylinux_2_36_aarch64"
         assert {"manylinux_2_17_aarch64", "manylinux2014_aarch64"} <= set(tags)
         assert "manylinux_2_37_aarch64" not in tags
+
+
+class TestKernels:
+    """For which CPU the desktop makes the kernels of a board."""
+
+    @pytest.mark.parametrize(
+        ("compatible", "parts", "target"),
+        [
+            ("raspberrypi,4-model-b", "0xd08", "cortex-a72"),
+            ("raspberrypi,model-zero-2-w", "0xd03", "cortex-a53"),
+            # Boards that no file in firmware_configs knows.
+            ("khadas,vim3", "0xd08", "cortex-a72"),
+            ("radxa,rock-5b", "0xd0b", "cortex-a76"),
+            # Big and little cores together: code that both can run.
+            ("friendlyarm,nanopc-t4", "0xd03 0xd08", "cortex-a53"),
+            ("apple,j274", "0x022", "None"),
+        ],
+    )
+    def test_the_narrowest_that_every_core_can_run(self, compatible, parts, target, color_bundles):
+        here = f"python /usr/bin/python3 {'.'.join(map(str, sys.version_info[:3]))} 64 1"
+        seen = parse_facts(facts(f"compatible {compatible}", f"parts {parts}", here))
+        device = Device(Path("/nonexistent"))
+        device.__dict__["compatible"] = seen.compatible
+        with Workshop(color_bundles / "int8") as workshop:
+            assert str(workshop._kernel_target(detect(device), seen)) == target
+
+    def test_another_python_makes_its_own(self, color_bundles):
+        other = "3.10.4" if sys.version_info[:2] != (3, 10) else "3.11.2"
+        seen = parse_facts(facts("parts 0xd08", f"python /usr/bin/python3 {other} 64 1"))
+        with Workshop(color_bundles / "int8") as workshop:
+            assert workshop._kernel_target(detect(Device(Path("/nonexistent"))), seen) is None
 
 
 class TestWhatSshSays:
