@@ -1,7 +1,7 @@
 """The attacks and defences of an evaluation by their names: what a cell says becomes what `bench.attacks` runs.
 
-A defence of others is attacked through the identity on the way back; ours through the very grid that was drawn, as far as
-an attack can use that. All of it is made once a process.
+A defence of others is attacked through the identity on the way back; ours through the very grid that was drawn, as
+far as an attack can use that. All of it is made once a process.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from bench.attacks.base import Attack, Attackable, AttackResult, Classes, Images
 from bench.attacks.descent import fgsm, ifgsm, mi_fgsm
 from bench.attacks.model import GradientModel
 from bench.attacks.wrappers import Bpda, Eot
+from bench.robustness.aware import AlsoBare
 from bench.robustness.cells import Cell
 from bench.robustness.players import player_of
 from bench.robustness.subject import SubjectSpec, open_model
@@ -59,7 +60,9 @@ def defended_model(subject: SubjectSpec, cell: Cell) -> Attackable:
         raise UsageError(f"only our own defence can be differentiated by {way_back!r}, not {name}")
     defense = Defense(subject.quant_table, subject.num_steps, subject.distort_limit)
     kinds = {"resampling": "straight-through", "soft": "soft"}
-    return _behind(subject, Resampling(defense, quantizer=kinds[way_back]), samples)
+    behind = _behind(subject, Resampling(defense, quantizer=kinds[way_back]), samples)
+    share = float(options.get("bare_share", 0.0))
+    return AlsoBare(behind, bare_model(subject), share) if share else behind
 
 
 def _steps(options: dict[str, Any], default: int = 30) -> int:

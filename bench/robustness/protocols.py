@@ -20,6 +20,8 @@ PROTOCOLS = ("paper", "strong")
 # l2_rms: dense where undefended models fall, as far as the bound that the paper allows.
 CURVE_EPSILONS = (0.0005, 0.001, 0.0015, 0.002, 0.003, 0.004, 0.006, 0.008, 0.012, 0.016, 0.024, 0.035, 0.05)
 UNBOUNDED = 0.5
+# Where an attack behind the defence has succeeded, and the paper's bound: what is left for a detector to see there.
+AWARE_EPSILONS = (0.016, L2_BOUND)
 LONGER = 3  # times the steps, to see whether an attack had converged
 _TABLE_3 = ("i-fgsm", "l-bfgs", "c&w")
 _TABLE_3_L2 = {"i-fgsm": 0.010, "l-bfgs": L2_BOUND, "c&w": L2_BOUND}
@@ -144,6 +146,16 @@ def _every_attack(defense: str, sizes: Sizes, randomised: bool) -> list[Planned]
     ]
 
 
+def _aware(sizes: Sizes) -> list[Planned]:
+    """Return an attack on ours that lowers the suspicion score as well, and the same one that does not know of it."""
+    strong = _strong(sizes, True)
+    cells = [
+        Cell("attack", "ours", "adaptive", points=AWARE_EPSILONS, draws=sizes.draws, options=options, stop_early=False)
+        for options in (strong, {**strong, "bare_share": 0.5})
+    ]
+    return [Planned(role, cell, sizes.part(4)) for role, cell in zip(("unaware", "aware"), cells, strict=True)]
+
+
 def _rounds(defense: str, sizes: Sizes, attack: str, images: int) -> Planned:
     samples = sizes.paper_eot if attack == "bpda+eot" else 1
     cell = Cell(
@@ -227,6 +239,7 @@ def plan(
             planned += _checks(name, sizes, defenses[name])
             if protocol == "strong":
                 planned += _every_attack(name, sizes, defenses[name])
+        planned += _aware(sizes) if "ours" in defenses else []
     if 1 in tables or everything:
         planned += _table_1((*first, *others), sizes)
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,8 +26,6 @@ from bench.robustness.store import Record, ResultStore
 from edgedefend.statistics import mean_proportion
 
 __all__ = ["summarise"]
-
-AWARE = "adaptive, knows of the score"
 
 
 class _Held:
@@ -169,13 +167,16 @@ def _detection(held: _Held) -> dict[str, Any]:
     clean = scores_of(
         ({"judge": {"ours": verdict}} for verdict in _clean(held, "ours").values()), "ours", successful=False
     )
-    sources: dict[str, Iterable[Record]] = {
-        "made on the bare model": held.find("standard", defense="none"),
-        "adaptive": held.find("curve", defense="ours", targeted=True),
-        AWARE: held.find("aware", defense="ours"),
-    }
-    found = {label: detect(clean, scores_of(records, "ours", successful=label != "made on the bare model"))
-             for label, records in sources.items()}  # fmt: skip
+    found = {}
+    for planned in held.cells("standard"):
+        # Whether these fool the defended model or not: they are what the score is best at.
+        scores = scores_of(held.of(planned), "ours", successful=False)
+        found[f"{planned.cell.attack}, made on the bare model"] = detect(clean, scores)
+    for role, label in (("unaware", "adaptive"), ("aware", "adaptive, knows of the score")):
+        for planned in held.cells(role):
+            for point in planned.cell.points:
+                records = [record for record in held.of(planned) if record["point"] == point_name(point)]
+                found[f"{label}, l2_rms {point:g}"] = detect(clean, scores_of(records, "ours"))
     return {label: result for label, result in found.items() if result is not None}
 
 

@@ -1,5 +1,7 @@
 """`bench robustness` as a user meets it, on a small real model; and the marks of an evaluation not to be believed."""
 
+import contextlib
+import io
 import json
 import os
 import signal
@@ -20,6 +22,7 @@ from bench.robustness.detection import detect
 from bench.robustness.protocols import Sizes, plan
 from bench.robustness.store import ResultStore
 from bench.sections import section_of
+from edgedefend.cli import main
 from edgedefend.errors import UsageError
 from tests.conftest import one_line
 
@@ -31,11 +34,19 @@ SMALL = ["--quick", "--images", 3, "--epsilon", 0.02, "--epsilon", 0.4, "--steps
 # -- the whole of it ---------------------------------------------------------------------------------------------------
 
 
+def command_line(*words: object) -> subprocess.CompletedProcess[str]:
+    """Run ``edgedefend ...`` in this process: a process of its own would import TensorFlow again."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.raises(SystemExit) as stop, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        main([str(word) for word in words])
+    return subprocess.CompletedProcess(words, int(stop.value.code or 0), out.getvalue(), err.getvalue())
+
+
 @pytest.fixture(scope="module")
-def finished(run_cli, color_model_file, color_photographs, tmp_path_factory):
+def finished(color_model_file, color_photographs, tmp_path_factory):
     out = tmp_path_factory.mktemp("robustness") / "out"
     words = ["bench", "robustness", color_model_file, "--data", color_photographs, *SMALL, "--defense", "ours"]
-    result = run_cli(*words, "--out", out)
+    result = command_line(*words, "--out", out)
     assert result.returncode == 0, result.stderr
     return words, out, result
 
@@ -55,10 +66,10 @@ def test_a_run_says_what_it_found_and_follows_its_schema(finished):
     assert {path.name for path in out.iterdir()} >= {"report.html", "report.md", "security-curve.png"}
 
 
-def test_a_finished_run_is_not_run_again(finished, run_cli):
+def test_a_finished_run_is_not_run_again(finished):
     words, out, _ = finished
     records = (out / "work" / "records.jsonl").read_bytes()
-    again = run_cli(*words, "--out", out)
+    again = command_line(*words, "--out", out)
     assert again.returncode == 0, again.stderr
     assert (out / "work" / "records.jsonl").read_bytes() == records
     assert "100.0 % done" in again.stderr
@@ -82,9 +93,9 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been_killed(finished, tm
     assert sorted(records.read_text().splitlines()) == whole
 
 
-def test_results_of_another_seed_are_not_mixed_in(finished, run_cli):
+def test_results_of_another_seed_are_not_mixed_in(finished):
     words, out, _ = finished
-    assert "another seed" in one_line(run_cli(*words, "--out", out, "--seed", 5), 3)
+    assert "another seed" in one_line(command_line(*words, "--out", out, "--seed", 5), 3)
 
 
 def test_a_hostile_result_is_only_text(finished):
@@ -104,9 +115,9 @@ def test_a_hostile_result_is_only_text(finished):
 # -- bad input ---------------------------------------------------------------------------------------------------------
 
 
-def test_bad_input_is_one_line(run_cli, color_model_file, color_photographs, color_bundles, tmp_path):
+def test_bad_input_is_one_line(color_model_file, color_photographs, color_bundles, tmp_path):
     def run(*words, data=color_photographs):
-        return run_cli("bench", "robustness", *words, "--data", data, "--out", tmp_path / "out", *SMALL)
+        return command_line("bench", "robustness", "--data", data, "--out", tmp_path / "out", *SMALL, *words)
 
     line = one_line(run(color_bundles / "fp32" / "model.tflite"), 3)
     assert "has no gradients" in line and "give the bundle" in line
@@ -121,20 +132,18 @@ def test_bad_input_is_one_line(run_cli, color_model_file, color_photographs, col
 
 
 def test_a_bundle_with_its_own_model_is_evaluated_with_the_bundle_s_table(
-    run_cli, color_model_file, color_photographs, color_bundles, tmp_path
+    color_model_file, color_photographs, color_bundles, tmp_path
 ):
     bundle = color_bundles / "int8"
     words = ["--data", color_photographs, "--out", tmp_path / "out", *SMALL, "--table", 1, "--model", color_model_file]
-    result = run_cli("bench", "robustness", bundle, *words)
+    result = command_line("bench", "robustness", bundle, *words)
     assert result.returncode == 0, result.stderr
     found = json.loads((tmp_path / "out" / "robustness.json").read_text())["bundle"]
     table = json.loads((bundle / "quant_table.json").read_text())["quant_table"]
     assert np.allclose(found["quant_table"], table, atol=1e-3)
 
 
-def test_another_model_than_the_bundle_s_is_refused(
-    run_cli, color_photographs, color_bundles, color_model_file, tmp_path
-):
+def test_another_model_than_the_bundle_s_is_refused(color_photographs, color_bundles, color_model_file, tmp_path):
     from convert.tf import import_tensorflow
 
     keras = import_tensorflow().keras
@@ -144,11 +153,11 @@ def test_another_model_than_the_bundle_s_is_refused(
         (tmp_path / name).write_text((color_model_file.parent / name).read_text())
     model.save(tmp_path / "colors.keras")
     words = ["--data", color_photographs, "--out", tmp_path / "out", *SMALL, "--model", tmp_path / "colors.keras"]
-    line = one_line(run_cli("bench", "robustness", color_bundles / "fp32", *words), 3)
+    line = one_line(command_line("bench", "robustness", color_bundles / "fp32", *words), 3)
     assert "was made from other weights" in line
 
 
-def test_gradients_of_nan_are_counted_and_never_a_success(run_cli, color_model_file, color_photographs, tmp_path):
+def test_gradients_of_nan_are_counted_and_never_a_success(color_model_file, color_photographs, tmp_path):
     """The square root of zero has an infinite slope: answers are right, gradients are not numbers."""
     from convert.tf import import_tensorflow
 
@@ -164,7 +173,7 @@ def test_gradients_of_nan_are_counted_and_never_a_success(run_cli, color_model_f
     for name in ("colors.toml", "labels.txt"):
         (tmp_path / name.replace("colors", "nan")).write_text((color_model_file.parent / name).read_text())
     words = ["--data", color_photographs, "--out", tmp_path / "out", *SMALL]
-    result = run_cli("bench", "robustness", tmp_path / "nan.keras", *words)
+    result = command_line("bench", "robustness", tmp_path / "nan.keras", *words)
     assert result.returncode == 0, result.stderr
     found = json.loads((tmp_path / "out" / "robustness.json").read_text())["defenses"]["none"]
     assert any(row["nonfinite"] for row in found["attacks"].values())
