@@ -207,4 +207,5 @@ class Learned:
     def pull_back(self, images: Images, draws: None, gradient: Images) -> Images:
         """Return the gradient through the network."""
         del draws
-        return np.asarray(self._pull_back(images, gradient))
+        # A copy: TensorFlow's own memory is read-only.
+        return np.array(self._pull_back(images, gradient))

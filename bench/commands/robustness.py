@@ -56,7 +56,7 @@ def _progress() -> Callable[[float, float], Any]:
 @click.option("--figure", "figures", type=click.IntRange(1, 4), multiple=True, help="Only this figure of the paper.")
 @click.option("--images", type=click.IntRange(1), help="Photographs that the bare model gets right (default: 100).")
 @click.option("--rounds", type=click.IntRange(1), help="Of the paper's descent (default: 50).")
-@click.option("--steps", type=click.IntRange(1), help="Of the strong attacks (default: 30).")
+@click.option("--steps", type=click.IntRange(1), help="Of the strong attacks (default: 50).")
 @click.option("--eot-samples", type=click.IntRange(1), help="Draws a gradient of the strong attacks (default: 8).")
 @click.option("--epsilon", "epsilons", type=float, multiple=True, help="l2_rms of the curve; may be given again.")
 @click.option("--quick", is_flag=True, help="A small honest version of everything, in minutes.")
@@ -66,6 +66,7 @@ def _progress() -> Callable[[float, float], Any]:
 @click.option("--weights", default="imagenet", show_default=True, help="Of inception-v3: imagenet, random, or a file.")
 @click.option("--settings", type=click.Path(path_type=Path), help="TOML of your own model, as for convert.")
 @click.option("--quant-table", help="A shipped table's name or a JSON file (default: the bundle's own).")
+@click.option("--trained", type=click.Path(path_type=Path), help="Trained parts of other defences (train-baseline).")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Local processes.")
 @click.option("--engine", "engine_name", type=click.Choice(["local", "dask"]), default="local", show_default=True)
@@ -84,6 +85,7 @@ def robustness(
     weights: str,
     settings: Path | None,
     quant_table: str | None,
+    trained: Path | None,
     seed: int,
     workers: int,
     engine_name: str,
@@ -107,7 +109,9 @@ def robustness(
     if any(not 0 < epsilon <= 1 for epsilon in epsilons):
         raise click.UsageError("--epsilon is an l2_rms of images in [0, 1]: above 0, at most 1")
     where = engine(engine_name, workers=workers, scheduler=scheduler)
-    subject = subject_of(model, model=keras_model, weights=weights, settings=settings, table=quant_table, seed=seed)
+    subject = subject_of(
+        model, model=keras_model, weights=weights, settings=settings, table=quant_table, seed=seed, trained=trained
+    )
     images = numbers.pop("images")
     sizes = Sizes.quick(images or _QUICK_IMAGES) if quick else Sizes(images or 100)
     given = {name: value for name, value in numbers.items() if value is not None}

@@ -5,20 +5,21 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from bench.baselines.base import Baseline
 from bench.conditions import Watch
 from bench.robustness import attackers
 from bench.robustness.cells import Cell, CellChain, chains_of
 from bench.robustness.engines import Engine, run_chains
-from bench.robustness.players import players
+from bench.robustness.players import bare_model, players
 from bench.robustness.protocols import Planned, Sizes, plan, strongest_attack
 from bench.robustness.sanity import Check
 from bench.robustness.store import ResultStore
-from bench.robustness.subject import SubjectSpec, choose_photographs, open_model
+from bench.robustness.subject import Approximation, SubjectSpec, choose_photographs, open_model
 from bench.robustness.summary import summarise
 from bench.robustness.work import execute
 from edgedefend.dataset import load_dataset
@@ -27,6 +28,7 @@ from edgedefend.errors import UsageError
 __all__ = ["SCHEMA", "Evaluation", "Progress", "Request"]
 
 SCHEMA = 1
+_LEARN = 64  # photographs, none of them attacked, that the learned attack learns from at most
 _PROBED = 2  # photographs of the attack that is looked into
 _PACKAGES = ("tensorflow", "keras", "foolbox", "adversarial-robustness-toolbox", "scikit-image", "scipy", "distributed")
 
@@ -73,24 +75,28 @@ class Evaluation:
         if unknown := [name for name in wanted if name not in known]:
             raise UsageError(f"no defence {unknown[0]!r}: expected some of {', '.join(known)}")
         self.refused = {name: known[name].missing for name in wanted if known[name].missing}
-        self.facts: dict[str, dict[str, Any]] = {
-            name: known[name].as_json() for name in wanted if not known[name].missing
-        }
-        randomised = {name: bool(facts["randomised"]) for name, facts in self.facts.items()}
+        self.facts = {name: _facts(known[name]) for name in wanted if not known[name].missing}
+        randomised = {name: known[name].randomised for name in self.facts}
+        self.data = load_dataset(request.data, self.model.labels)
+        self.photos, others, self.shown = choose_photographs(
+            self.data, subject, bare_model(subject).logits, request.sizes.images, tick=tick
+        )
+        plan_ = Approximation(
+            str(request.folder / "work" / "autoencoder.npz"),
+            tuple((others or self.photos)[:_LEARN]),
+            request.sizes.training_steps,
+        )
+        self.subject = replace(subject, approximation=plan_)
         self.planned = plan(
             request.protocol,
             randomised,
             request.sizes,
             tables=request.tables,
             figures=request.figures,
-            attacks=attackers.ATTACKS,
+            attacks=attackers.attacks_for(self.subject),
         )
         if not request.tables and not request.figures:
             self.planned += [self._probe(name, randomised[name]) for name in ("ours", "none") if name in randomised]
-        self.data = load_dataset(request.data, self.model.labels)
-        self.photos, self.shown = choose_photographs(
-            self.data, subject, attackers.bare_model(subject).logits, request.sizes.images, tick=tick
-        )
 
     def _probe(self, name: str, randomised: bool) -> Planned:
         sizes = self.request.sizes
@@ -132,6 +138,9 @@ class Evaluation:
             Told after every task, and once before the first, which fraction is done and how many seconds are left at
             the pace so far (infinity before there is a pace).
         """
+        if any(item.cell.attack == "learned" for item in self.planned):
+            # Before the workers start: they find it finished.
+            attackers.train_approximation(self.subject)
         chains = self.chains()
         left = {id(chain): chain.left(store) * chain.cell.cost for chain in chains}
         total = max(1, sum(len(chain.photos) * len(chain.cell.points) * chain.cell.cost for chain in chains))
@@ -146,9 +155,7 @@ class Evaluation:
             pace = (time.monotonic() - begun) / done if done else float("inf")
             progress(1 - remaining / total, remaining * pace if remaining else 0.0)
 
-        run_chains(
-            chains, functools.partial(execute, self.request.subject, self.request.seed), store, engine, tick=tick
-        )
+        run_chains(chains, functools.partial(execute, self.subject, self.request.seed), store, engine, tick=tick)
 
     def result(self, store: ResultStore, watch: Watch) -> dict[str, Any]:
         """Return the result, of an unfinished evaluation as well."""
@@ -197,6 +204,15 @@ class Evaluation:
                 for record in store.of_cell(item.cell.id):
                     found[item.cell.defense] = record["checks"]
         return found
+
+
+def _facts(player: Baseline) -> dict[str, Any]:
+    return {
+        "title": player.title,
+        "source": player.source,
+        "randomised": player.randomised,
+        "remark": player.remark,
+    }
 
 
 def _versions() -> dict[str, str]:

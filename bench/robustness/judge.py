@@ -149,7 +149,7 @@ def ask(
         One a picture. An answer that is not a number is neither right nor a hit.
     """
     logits = np.stack([_logits(model, pictures, defend, rng) for _ in range(draws)])
-    finite = np.isfinite(logits).all(axis=2)
+    finite = np.asarray(np.isfinite(logits).all(axis=2))
     answers = np.where(finite, logits.argmax(axis=2), -1)
     right = (answers == labels).sum(axis=0)
     wanted = answers != labels if targets is None else answers == targets

@@ -94,15 +94,14 @@ def _figure_2(evaluation: Evaluation) -> bytes:
     return figures.stages(picture, defense, defense.sample_grid(*picture.shape[:2]), name)
 
 
-def _figure_4(evaluation: Evaluation) -> bytes | None:
+def _figure_4(evaluation: Evaluation) -> bytes:
     """Draw what the attacker's auto-encoder makes of a picture beside what the defence makes of it."""
     from skimage.metrics import structural_similarity
 
-    approximate = attackers.approximation(evaluation.request.subject)
-    if approximate is None:
-        return None
+    attackers.train_approximation(evaluation.subject)
     picture, _ = _sample_picture(evaluation)
-    defended, approximated = _defense(evaluation)(picture), approximate(picture[None])[0]
+    defended = _defense(evaluation)(picture)
+    approximated = attackers.approximate(evaluation.subject, picture[None])[0]
     l2_rms, _ = distortion(approximated[None], defended[None])
     ssim = float(structural_similarity(defended, approximated, channel_axis=2, data_range=255))
     return figures.approximation(picture, defended, approximated, (float(l2_rms[0]), ssim))

@@ -1,72 +1,48 @@
-"""The defences of an evaluation: those of `bench.baselines`, ours made from the subject's own table and grid."""
+"""The defences of an evaluation, made once a process, and the classifier that stands behind each."""
 
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
+from bench.attacks.model import GradientModel
+from bench.baselines.base import Baseline, Ingredients
+from bench.baselines.registry import all_baselines, make_baseline
+from bench.robustness.subject import SubjectSpec, open_model
 
-from bench.robustness.judge import Defend
-from bench.robustness.subject import SubjectSpec
-from edgedefend.defense import Defense
-from edgedefend.errors import UsageError
-from edgedefend.grid import sample_grid
-
-__all__ = ["Player", "player_of", "players"]
+__all__ = ["bare_model", "model_behind", "player_of", "players"]
 
 
-@dataclass(frozen=True)
-class Player:
-    """One defence: what the tables call it, whether it draws at random, and why it cannot take part ("" if it can)."""
-
-    name: str
-    title: str
-    source: str
-    randomised: bool
-    defend: Defend
-    missing: str = ""
-
-    def as_json(self) -> dict[str, Any]:
-        """Return what a result says of it."""
-        return {"title": self.title, "source": self.source, "randomised": self.randomised}
+def _ingredients(subject: SubjectSpec) -> Ingredients:
+    return Ingredients(
+        subject.quant_table,
+        subject.num_steps,
+        subject.distort_limit,
+        None if subject.trained is None else Path(subject.trained),
+        subject.weights_sha256,
+    )
 
 
-def _ours(subject: SubjectSpec) -> Player:
-    defense = Defense(subject.quant_table, subject.num_steps, subject.distort_limit)
+def players(subject: SubjectSpec) -> dict[str, Baseline]:
+    """Return every defence there is, "none" and "ours" first, also those that lack a trained part."""
+    return all_baselines(_ingredients(subject))
 
-    def defend(pictures: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-        height, width = pictures.shape[1:3]
-        return np.stack(
-            [
-                defense(picture, grid=sample_grid(height, width, subject.num_steps, subject.distort_limit, rng=rng))
-                for picture in pictures
-            ]
-        )
 
-    return Player("ours", "Our method", "", True, defend)
+@functools.lru_cache(maxsize=32)
+def player_of(subject: SubjectSpec, name: str) -> Baseline:
+    """Return one defence (see `bench.baselines.registry.make_baseline`)."""
+    return make_baseline(name, _ingredients(subject))
+
+
+@functools.lru_cache(maxsize=1)
+def bare_model(subject: SubjectSpec) -> GradientModel:
+    """Return the model without any defence, its gradients compiled."""
+    return GradientModel(open_model(subject))
 
 
 @functools.lru_cache(maxsize=4)
-def players(subject: SubjectSpec) -> dict[str, Player]:
-    """Return every defence there is, "none" and "ours" first."""
-    return {
-        "none": Player("none", "No defence", "", False, lambda pictures, rng: pictures),
-        "ours": _ours(subject),
-    }
-
-
-def player_of(subject: SubjectSpec, name: str) -> Player:
-    """Return one defence.
-
-    Raises
-    ------
-    UsageError
-        If there is none of that name.
-    """
-    known = players(subject)
-    if name not in known:
-        raise UsageError(f"no defence {name!r}: expected one of {', '.join(known)}")
-    return known[name]
+def model_behind(subject: SubjectSpec, name: str) -> GradientModel:
+    """Return the classifier behind a defence: the bare model, unless the defence retrains it."""
+    bare = open_model(subject)
+    behind = player_of(subject, name).classifier(bare)
+    return bare_model(subject) if behind is bare else GradientModel(behind)

@@ -8,14 +8,17 @@ from __future__ import annotations
 from typing import Any
 
 from bench import charts
+from bench.baselines.reported import REPORTED, Reported
 from bench.resultfile import at, number_at, text_at
-from bench.robustness.paper import FIGURE_3, L2_BOUND, TABLE_1, TABLE_2, TABLE_3
+from bench.robustness.paper import FIGURE_3, L2_BOUND, TABLE_3
 from bench.sections import Plot, Section, Table
 
 __all__ = ["describe", "table_1", "table_2", "table_3"]
 
 _MOST = 40  # defences, attacks or points that a report shows
 _NOT_SEEN = "-"
+# The paper's rows that may stand in a table without having been measured.
+_OTHERS = {"pixeldefend": "PixelDefend", "guided-denoiser": "Guided Denoiser"}
 
 
 def _names(result: Any, *keys: str | int) -> list[str]:
@@ -25,10 +28,10 @@ def _names(result: Any, *keys: str | int) -> list[str]:
 
 def _rate(result: Any, *keys: str | int) -> str:
     """Return a proportion as "0.58 [0.48, 0.67]", without its n."""
-    known = [number_at(result, *keys, part) for part in ("value", "low", "high")]
-    if any(value is None for value in known):
+    value, low, high = (number_at(result, *keys, part) for part in ("value", "low", "high"))
+    if value is None or low is None or high is None:
         return _NOT_SEEN
-    return "{:.2f} [{:.2f}, {:.2f}]".format(*known)
+    return f"{value:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def _count(result: Any, *keys: str | int) -> str:
@@ -41,7 +44,7 @@ def _figure(value: float | None, digits: int = 2) -> str:
 
 
 def _title(result: Any, name: str) -> str:
-    return text_at(result, "defenses", name, "title") or name
+    return text_at(result, "defenses", name, "title") or _OTHERS.get(name, name)
 
 
 def table_1(result: dict[str, Any]) -> Table:
@@ -49,7 +52,7 @@ def table_1(result: dict[str, Any]) -> Table:
     rows = []
     for name in _names(result, "defenses"):
         spread = at(result, "defenses", name, "variance")
-        paper = TABLE_1.get(name)
+        paper = REPORTED.get(name, Reported()).table_1
         if spread is None and paper is None:
             continue
         cells = [_title(result, name)]
@@ -71,10 +74,15 @@ def table_1(result: dict[str, Any]) -> Table:
 def table_2(result: dict[str, Any]) -> Table:
     """Return Table 2: accuracy under a bounded attack, as reported and as measured in two ways."""
     rows = []
-    for name in dict.fromkeys([*_names(result, "defenses"), *TABLE_2]):
+    for name in dict.fromkeys([*_names(result, "defenses"), *REPORTED]):
         if name == "none":
             continue
-        attack, bound, reported = TABLE_2.get(name, ("", "", None))
+        reported = REPORTED.get(name, Reported()).table_2
+        said = _NOT_SEEN
+        if reported is not None and reported.l2_rms_0_05 is not None:
+            said = f"{reported.attack}, l2_rms 0.05: {reported.l2_rms_0_05:.2f} (reported)"
+        elif reported is not None and reported.linf_0_031 is not None:
+            said = f"{reported.attack}, linf 0.031: {reported.linf_0_031:.2f} (reported)"
         lines = at(result, "rounds", "bpda+eot", name) or at(result, "rounds", "bpda", name)
         used = "BPDA+EOT" if at(result, "rounds", "bpda+eot", name) else "BPDA"
         measured = _rate(lines, "final", "robust_accuracy")
@@ -84,7 +92,7 @@ def table_2(result: dict[str, Any]) -> Table:
         rows.append(
             [
                 _title(result, name),
-                f"{attack}, {bound}: {reported:.2f} (reported)" if reported is not None else _NOT_SEEN,
+                said,
                 _NOT_SEEN if measured == _NOT_SEEN else f"{used}: {measured}",
                 _count(lines),
                 _rate(last, "robust_accuracy"),
@@ -100,6 +108,10 @@ def table_2(result: dict[str, Any]) -> Table:
     return Table(header, rows, caption)
 
 
+def _accuracy_place(attack: str, judge: str) -> tuple[str, ...]:
+    return ("defenses", judge, "clean_accuracy") if attack == "none" else ("standard", attack, judge, "robust_accuracy")
+
+
 def table_3(result: dict[str, Any]) -> Table:
     """Return Table 3: standard attacks made on the bare model and shown to both."""
     rows = []
@@ -109,15 +121,12 @@ def table_3(result: dict[str, Any]) -> Table:
         cells += [_figure(reported[0], 3) if reported else _NOT_SEEN]
         cells += ["0.000" if name == "none" else _figure(number_at(result, "standard", name, "none", "l2_rms"), 3)]
         for index, judge in ((1, "none"), (3, "ours")):
-            place = ("defenses", judge, "clean_accuracy") if name == "none" else ("standard", name, judge)
-            accuracy = place if name == "none" else (*place, "robust_accuracy")
+            attacked = ("standard", name, judge)
+            accuracy = _accuracy_place(name, judge)
             cells += [_figure(reported[index]) if reported else _NOT_SEEN, _rate(result, *accuracy)]
             success = reported[index + 1] if reported else None
-            cells += [_figure(success), _NOT_SEEN if name == "none" else _rate(result, *place, "attack_success_rate")]
-        place = (
-            ("defenses", "ours", "clean_accuracy") if name == "none" else ("standard", name, "ours", "robust_accuracy")
-        )
-        rows.append([*cells, _count(result, *place)])
+            cells += [_figure(success), _rate(result, *attacked, "attack_success_rate")]
+        rows.append([*cells, _count(result, *_accuracy_place(name, "ours"))])
     header = ["attack", "l2_rms, paper", "here"]
     for who in ("bare", "defended"):
         header += [f"{who} ACC, paper", "here", f"{who} ASR, paper", "here"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +21,29 @@ from bench.robustness.cells import Photo
 from convert.models import ZOO, LoadedModel, load_model, load_settings
 from convert.pipeline import target_classes
 from edgedefend.bundle import MANIFEST, load_bundle
-from edgedefend.dataset import Dataset
+from edgedefend.dataset import Dataset, Photograph
 from edgedefend.dct import load_quant_table
 from edgedefend.errors import InputError
 from edgedefend.sources import fit_image, read_image
 
-__all__ = ["SubjectSpec", "choose_photographs", "open_model", "read_pictures", "subject_of"]
+__all__ = ["Approximation", "SubjectSpec", "choose_photographs", "open_model", "read_pictures", "subject_of"]
+
+
+@dataclass(frozen=True)
+class Approximation:
+    """The auto-encoder that learns to do what the defence does: its file, and what it is trained on and how long."""
+
+    path: str
+    photos: tuple[Photo, ...]
+    steps: int
 
 
 @dataclass(frozen=True)
 class SubjectSpec:
     """Where a worker finds the model and what its defence is; it can be pickled and hashed.
 
-    `model` and `weights` are those of `convert.models.load_model`, `settings` the TOML of an own model.
+    `model` and `weights` are those of `convert.models.load_model`, `settings` the TOML of an own model; `trained` is
+    the folder with the trained parts of other defences, `approximation` the auto-encoder of the learned attack.
     """
 
     model: str
@@ -46,6 +56,8 @@ class SubjectSpec:
     distort_limit: float
     table_name: str
     weights_sha256: str
+    trained: str | None = None
+    approximation: Approximation | None = None
 
 
 def subject_of(
@@ -56,6 +68,7 @@ def subject_of(
     settings: Path | None = None,
     table: str | None = None,
     seed: int = 0,
+    trained: Path | None = None,
 ) -> SubjectSpec:
     """Find out what is to be evaluated.
 
@@ -71,6 +84,8 @@ def subject_of(
         TOML of an own model.
     table : str, optional
         A shipped table's name or a JSON file; by default the bundle's, or the one learned for a zoo model.
+    trained : Path, optional
+        What `bench train-baseline` wrote.
 
     Raises
     ------
@@ -112,7 +127,7 @@ def subject_of(
     rows = tuple(tuple(round(float(value), 4) for value in row) for row in np.asarray(quant_table))
     spec_without_hash = SubjectSpec(
         origin, weights, None if settings is None else str(settings), seed, resize, rows, num_steps, distort_limit,
-        table_name, "",
+        table_name, "", None if trained is None else str(trained),
     )  # fmt: skip
     actual = open_model(spec_without_hash).provenance.get("weights_sha256", "")
     if known_hash and actual != known_hash:
@@ -120,7 +135,7 @@ def subject_of(
             f"{spec}: was made from other weights than those of {origin} "
             f"({known_hash[:12]}, here {actual[:12]}): give the right model with --model or its --weights"
         )
-    return SubjectSpec(**{**spec_without_hash.__dict__, "weights_sha256": actual})
+    return replace(spec_without_hash, weights_sha256=actual)
 
 
 @functools.lru_cache(maxsize=1)
@@ -152,6 +167,12 @@ def read_pictures(photos: Sequence[Photo], spec: SubjectSpec) -> NDArray[np.uint
     return np.stack(pictures)
 
 
+def _photo(photograph: Photograph, target: int) -> Photo:
+    path = photograph.path
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Photo(path.name, str(path.resolve()), photograph.label, target, digest)
+
+
 def choose_photographs(
     data: Dataset,
     spec: SubjectSpec,
@@ -159,11 +180,18 @@ def choose_photographs(
     count: int,
     *,
     tick: Callable[[int], Any] = lambda seen: None,
-) -> tuple[list[Photo], int]:
-    """Return the first `count` photographs that the bare model gets right, as in the paper, and how many it was shown.
+) -> tuple[list[Photo], list[Photo], int]:
+    """Return the first `count` photographs that the bare model gets right, as in the paper.
 
     A photograph without a target in the data is given a random one that is not its label, by the seed. With random
     weights nothing is right: the first `count` are taken as they are.
+
+    Returns
+    -------
+    chosen, others : list of Photo
+        The photographs to attack, and up to `count` that are not: an attacker may learn from those.
+    shown : int
+        How many the model was asked about.
 
     Raises
     ------
@@ -179,18 +207,18 @@ def choose_photographs(
         if len(chosen) == count:
             break
         seen += 1
-        content = photograph.path.read_bytes()
         picture = fit_image(read_image(photograph.path), *size, spec.resize)
         answer = np.asarray(logits(to_unit(picture[None])))[0]
         if not np.isfinite(answer).all():
             raise InputError(f"{spec.model}: its answer to {photograph.path} is not a number: check its weights")
         if model.weights == "random" or int(answer.argmax()) == photograph.label:
-            digest = hashlib.sha256(content).hexdigest()
-            chosen.append(Photo(photograph.path.name, str(photograph.path.resolve()), photograph.label, target, digest))
+            chosen.append(_photo(photograph, target))
             tick(1)
     if len(chosen) < count:
         raise InputError(
             f"{data.name}: the bare model gets {len(chosen)} of its {seen} photographs right, {count} are asked for: "
             "give more --data or fewer --images"
         )
-    return chosen, seen
+    left = list(zip(data, targets.tolist(), strict=True))[seen : seen + count]
+    others = [_photo(photograph, target) for photograph, target in left]
+    return chosen, others, seen

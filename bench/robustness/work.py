@@ -19,7 +19,7 @@ from bench.robustness import attackers
 from bench.robustness.cells import Cell, Task, point_name
 from bench.robustness.descent import descend_in_rounds
 from bench.robustness.judge import Verdict, as_pictures, ask, distortion
-from bench.robustness.players import player_of
+from bench.robustness.players import model_behind, player_of
 from bench.robustness.sanity import GradientProbe, current_iterate, nonzero_gradients
 from bench.robustness.store import Record
 from bench.robustness.subject import SubjectSpec, read_pictures
@@ -54,7 +54,7 @@ class _Batch:
         cell, subject = self.job.task.cell, self.job.subject
         player = player_of(subject, defense)
         return ask(
-            attackers.bare_model(subject),
+            model_behind(subject, defense),
             player.defend,
             pictures,
             self.labels,
@@ -118,7 +118,7 @@ def _descended(batch: _Batch) -> list[Record]:
     eot_samples = int(cell.options["eot_samples"])
     done = descend_in_rounds(
         attackers.identity_model(subject, cell.defense, eot_samples),
-        attackers.bare_model(subject),
+        model_behind(subject, cell.defense),
         player.defend,
         batch.clean,
         batch.labels,
