@@ -8,6 +8,7 @@ import pytest
 HEAVY = (
     *("tensorflow", "keras", "matplotlib", "scipy", "skimage", "foolbox", "pyinfra", "convert", "bench.attacks"),
     *("bench.arm", "capstone", "elftools", "unicorn"),
+    *("bench.baselines", "bench.robustness", "distributed", "dask", "jsonschema"),
     "cryptography",
 )
 
@@ -100,6 +101,11 @@ def test_what_a_deploy_runs_on_a_board_is_the_standard_library_alone():
 def test_planning_a_deploy_needs_no_pyinfra():
     modules = loaded_after("import edgedefend.deploying.release, edgedefend.deploying.targets")
     assert not modules & {"pyinfra", "gevent", "paramiko", "numba", "tensorflow"}
+
+
+def test_the_report_of_an_evaluation_needs_nothing_that_attacks():
+    modules = loaded_after("import bench.report, bench.robustness.section")
+    assert not modules & ({*HEAVY, "numba", "cv2", "edgedefend.classifier"} - {"bench.robustness", "bench.baselines"})
 
 
 def test_reading_results_needs_nothing_that_measures():

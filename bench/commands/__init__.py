@@ -28,6 +28,11 @@ COMMANDS = {
         "What the defence buys against every attack there is.",
         "bench,convert",
     ),
+    "gradients": (
+        "bench.commands.gradients:gradients",
+        "Gradients a second beside foolbox's.",
+        "bench,convert",
+    ),
     "compare": ("bench.commands.compare:compare", "Ratios of two or more results.", ""),
     "report": ("bench.commands.report:report", "HTML, Markdown and plots of results.", ""),
     "arm-report": ("bench.commands.arm_report:arm_report", "The kernels as ARM code, without a board.", "arm"),
