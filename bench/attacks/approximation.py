@@ -83,7 +83,8 @@ class _Checkpoint:
         try:
             if self.path.stat().st_size > _MOST_BYTES:
                 raise InputError(expected)
-            with np.load(self.path, allow_pickle=False) as saved:
+            content = io.BytesIO(self.path.read_bytes())  # NumPy leaves a damaged file open
+            with np.load(content, allow_pickle=False) as saved:
                 if str(saved["about"]) != self._about:
                     raise InputError(expected)
                 arrays = [saved[f"variable_{number}"] for number in range(len(variables))]

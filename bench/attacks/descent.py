@@ -45,8 +45,9 @@ class Descent:
         Whether a step has a fixed size in the norm (its steepest direction) or is as long as the gradient.
     start : {"clean", "random"}
     keep : {"last", "best"}
-        Which images are returned: the last, or those before the step at which most of the gradient's draws were
-        fooled (then: with the smallest objective). Costs nothing: the answers come with the gradients.
+        Which images are returned: the last, or those with the highest mean probability of what the attacker wants
+        over the draws of a gradient (counting draws that were fooled would reward luck); images that fooled all
+        draws come first. It costs one more gradient: the other answers come with the gradients of the steps.
     loss : {"cross_entropy", "margin"}
     fresh_draws : int
         That judge the result.
@@ -133,7 +134,7 @@ def descend(
     count = len(images)
     current = random_start(images, epsilon, norm, rng) if settings.start == "random" else images.copy()
     velocity = np.zeros_like(images)
-    best, best_score = current.copy(), np.full((2, count), -np.inf)
+    best, best_score = current.copy(), np.full(count, -np.inf)
     queries, steps, nonfinite = (np.zeros(count, np.int64) for _ in range(3))
     active = np.arange(count)
 
@@ -142,10 +143,9 @@ def descend(
         found = model.gradient(current[which], classes[which], targeted=targeted, loss=settings.loss, rng=rng)
         queries[which] += found.queries
         nonfinite[which] += found.nonfinite
-        score = np.stack([fooled(found.logits, classes[which], targeted).mean(axis=1), -found.loss])
-        held = best_score[:, which]
-        better = (score[0] > held[0]) | ((score[0] == held[0]) & (score[1] > held[1]))
-        best[which[better]], best_score[:, which[better]] = current[which[better]], score[:, better]
+        score = _promise(found.logits, classes[which], targeted)
+        better = score > best_score[which]
+        best[which[better]], best_score[which[better]] = current[which[better]], score[better]
         return found.gradient
 
     for step in range(settings.steps):
@@ -176,6 +176,16 @@ def descend(
             ask_about(active)  # the last step has not been judged yet
         current = best
     return Trace(current, queries, steps, nonfinite)
+
+
+def _promise(logits: NDArray[np.float32], classes: Classes, targeted: bool) -> NDArray[np.float64]:
+    """Return the mean probability (N,) of what the attacker wants over the draws, plus one where all are fooled."""
+    finite = np.isfinite(logits).all(axis=2)
+    safe = np.where(finite[..., None], logits, 0).astype(np.float64)
+    powers = np.exp(safe - safe.max(axis=2, keepdims=True))
+    own = np.take_along_axis(powers, classes[:, None, None], axis=2)[..., 0] / powers.sum(axis=2)
+    wanted = np.where(finite, own if targeted else 1 - own, 0)
+    return wanted.mean(axis=1) + fooled(logits, classes, targeted).all(axis=1)
 
 
 def fgsm(*, loss: str = "cross_entropy", fresh_draws: int = 10) -> Descent:

@@ -45,7 +45,7 @@ class Square:
     score_draws : int
         Answers that judge an image in a round; 1 where the model does not draw at random.
     share : float
-        Of the image that the first squares cover.
+        Of the image that the first squares cover; large, because few rounds are halved quickly.
     observe : {"scores", "decisions"}
         Whether the attacker sees the logits or only the answer; then the objective is the fraction of answers that
         are not what he wants.
@@ -55,7 +55,7 @@ class Square:
 
     rounds: int = 500
     score_draws: int = 4
-    share: float = 0.1
+    share: float = 0.8
     observe: str = "scores"
     fresh_draws: int = 10
 
@@ -104,7 +104,8 @@ class Square:
             nonfinite[active] += odd.reshape(-1, n).sum(axis=0)
             if again:
                 held.add(active, loss[n:], hits[n:], draws)
-            better = loss[:n] < held.loss(active)
+            # The start is taken as it is: the search needs a change to work on.
+            better = (loss[:n] < held.loss(active)) | (number == 0)
             held.replace(active[better], candidates[better], loss[:n][better], hits[:n][better], draws)
             # With one answer a round, a random model has to say it twice.
             rested = held.fooled_always(active, 2 * draws if model.randomised else 1)

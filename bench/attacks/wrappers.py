@@ -57,7 +57,7 @@ class Bpda:
         there = self.model.gradient(to_unit(defended), classes, targeted=targeted, loss=loss)
         gradient = self.backward.pull_back(images, draws, there.gradient)
         odd = ~np.isfinite(gradient).all(axis=(1, 2, 3))
-        gradient[odd] = 0
+        gradient = np.where(odd[:, None, None, None], np.float32(0), gradient)
         return there._replace(gradient=gradient, nonfinite=np.maximum(there.nonfinite, odd))
 
 
