@@ -1,4 +1,4 @@
-"""Gradients a second of our attack beside those of foolbox, on the same model in the same run: a ratio for any machine."""
+"""Gradients a second of our attack beside those of foolbox, on one model in one run: a ratio for any machine."""
 
 from __future__ import annotations
 

@@ -43,9 +43,9 @@ class Sizes:
     """How much is done. `images` is the full number, that of the paper; dearer series take a part of it.
 
     `rounds` are those of the paper's descent, `steps` those of the strong attacks, `draws` the fresh draws of a
-    verdict, `table_draws` the draws a photograph of Table 1,
-    `training_steps` those of the auto-encoder,
-    `epsilons` the points of the curve where they are not the usual ones.
+    verdict, `table_draws` the draws a photograph of Table 1, `training_steps` those of the auto-encoder; `epsilons` are
+    the points of the curve where they are not the usual ones; `brief` leaves the untargeted attacks on defences of
+    others away.
     """
 
     images: int = 100
@@ -58,6 +58,7 @@ class Sizes:
     epsilons: tuple[float, ...] = ()
     restarts: int = 1
     training_steps: int = 500
+    brief: bool = False
 
     def part(self, divisor: int) -> int:
         """Return a part of the photographs, at least one."""
@@ -75,7 +76,8 @@ class Sizes:
             draws=4,
             table_draws=8,
             training_steps=40,
-            epsilons=(0.002, 0.008, 0.05),
+            epsilons=(0.002, 0.008, L2_BOUND),
+            brief=True,
         )
 
 
@@ -131,7 +133,7 @@ def _checks(defense: str, sizes: Sizes, randomised: bool) -> list[Planned]:
         return Planned(role, cell, few)
 
     strong = _strong(sizes, randomised)
-    black = {"steps": 10 * sizes.steps, "score_draws": 4}
+    black = {"steps": (5 if sizes.brief else 10) * sizes.steps, "score_draws": 4}
     return [
         run("check-steps", steep, strong),
         run("check-longer", steep, {**strong, "steps": LONGER * sizes.steps}),
@@ -254,7 +256,8 @@ def plan(
     if everything or 2 in tables:
         for name in (*first, *others):
             images = sizes.images if name in first else sizes.part(4)
-            goals = (True, False) if name in first or protocol == "strong" else (True,)
+            both = name in first or (protocol == "strong" and not sizes.brief)
+            goals = (True, False) if both else (True,)
             planned += _curve(name, sizes, images, randomised=defenses[name], goals=goals)
     if everything:
         for name in first:
