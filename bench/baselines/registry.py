@@ -13,9 +13,16 @@ __all__ = ["BASELINES", "all_baselines", "make_baseline"]
 BASELINES = {
     "none": "bench.baselines.undefended:Undefended",
     "ours": "bench.baselines.ours:Ours",
+    "rand": "bench.baselines.randomization:Randomization",
     "fd": "bench.baselines.feature_distillation:FeatureDistillation",
+    "shield": "bench.baselines.shield:Shield",
+    "tv": "bench.baselines.total_variation:TotalVariation",
     "jpeg": "bench.baselines.jpeg:Jpeg",
     "bdr": "bench.baselines.bit_depth:BitDepth",
+    "pd": "bench.baselines.pixel_deflection:PixelDeflection",
+    "crop": "bench.baselines.random_crop:RandomCrop",
+    "quilting": "bench.baselines.quilting:Quilting",
+    "me-net": "bench.baselines.me_net:MeNet",
 }
 
 
