@@ -15,6 +15,8 @@ from bench.commands.options import echo_verdict, progress, save
 __all__ = ["robustness"]
 
 _QUICK_IMAGES = 3
+# The keys of `bench.robustness.protocols.PARTS`, which --help does without.
+_PARTS = ["curve", "checks", "attacks", "detection", "standard", "rounds", "draws"]
 
 
 def _time_left(seconds: float) -> str:
@@ -47,13 +49,14 @@ def _progress() -> Callable[[float, float], Any]:
 @click.option("--data", default="sample", show_default=True, help="CSV, folder of class folders, or 'sample'.")
 @click.option(
     "--protocol",
-    type=click.Choice(["paper", "strong"]),
+    type=click.Choice(["paper", "strong", "both"]),
     default="strong",
     show_default=True,
-    help="The paper's attacks, or the strongest setting of every attack.",
+    help="The paper's attacks, the strongest setting of every attack, or both.",
 )
 @click.option("--table", "tables", type=click.IntRange(1, 3), multiple=True, help="Only this table of the paper.")
 @click.option("--figure", "figures", type=click.IntRange(1, 4), multiple=True, help="Only this figure of the paper.")
+@click.option("--part", "parts", type=click.Choice(_PARTS), multiple=True, help="Only this part of the protocol.")
 @click.option("--images", type=click.IntRange(1), help="Photographs that the bare model gets right (default: 100).")
 @click.option("--rounds", type=click.IntRange(1), help="Of the paper's descent (default: 50).")
 @click.option("--steps", type=click.IntRange(1), help="Of the strong attacks (default: 50).")
@@ -77,6 +80,7 @@ def robustness(
     data: str,
     protocol: str,
     tables: tuple[int, ...],
+    parts: tuple[str, ...],
     figures: tuple[int, ...],
     epsilons: tuple[float, ...],
     quick: bool,
@@ -107,6 +111,8 @@ def robustness(
     from bench.robustness.protocols import Sizes
     from bench.robustness.subject import subject_of
 
+    if parts and (tables or figures):
+        raise click.UsageError("--part is of a protocol: it does not go with --table and --figure")
     if any(not 0 < epsilon <= 1 for epsilon in epsilons):
         raise click.UsageError("--epsilon is an l2_rms of images in [0, 1]: above 0, at most 1")
     where = engine(engine_name, workers=workers, scheduler=scheduler)
@@ -120,7 +126,7 @@ def robustness(
         given["epsilons"] = tuple(sorted(set(epsilons)))  # type: ignore[assignment]
     sizes = dataclasses.replace(sizes, **given)  # type: ignore[arg-type]
     request = Request(
-        subject, data, out, "strong" if quick else protocol, tables, figures, defenses, sizes, quick, seed
+        subject, data, out, "strong" if quick else protocol, tables, figures, defenses, sizes, parts, quick, seed
     )
     watch = Watch(timed=False)
     with progress("choosing photographs", sizes.images) as tick:

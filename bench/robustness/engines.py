@@ -99,9 +99,16 @@ class _Dask:
 
     @contextlib.contextmanager
     def session(self) -> Iterator[concurrent.futures.Executor]:
+        from distributed import KilledWorker
+
         executor = self._client.get_executor(pure=False, retries=_REPAIRS)
         try:
             yield executor
+        except KilledWorker as error:
+            raise EdgeDefendError(
+                f"Dask's workers die at this task ({_first_line(error)}): look into their logs; "
+                "the same command goes on from here"
+            ) from error
         finally:
             executor.shutdown(wait=False)
             self._client.close()

@@ -47,6 +47,7 @@ class Request:
     figures: tuple[int, ...] = ()
     defenses: tuple[str, ...] = ()
     sizes: Sizes = field(default_factory=Sizes)
+    parts: tuple[str, ...] = ()
     quick: bool = False
     seed: int = 0
 
@@ -94,8 +95,9 @@ class Evaluation:
             tables=request.tables,
             figures=request.figures,
             attacks=attackers.attacks_for(self.subject),
+            parts=request.parts,
         )
-        if not request.tables and not request.figures:
+        if not request.tables and not request.figures and (not request.parts or "checks" in request.parts):
             self.planned += [self._probe(name, randomised[name]) for name in ("ours", "none") if name in randomised]
 
     def _probe(self, name: str, randomised: bool) -> Planned:
@@ -126,8 +128,10 @@ class Evaluation:
 
     def chains(self) -> list[CellChain]:
         """Return all the work, done or not."""
-        limits = {item.cell.id: item.images for item in self.planned}
-        return chains_of([item.cell for item in self.planned], self.photos, limits)
+        cells = {item.cell.id: item.cell for item in self.planned}
+        # A cell that is asked for twice is measured once, on the larger number of photographs.
+        limits = {name: max(item.images for item in self.planned if item.cell.id == name) for name in cells}
+        return chains_of(list(cells.values()), self.photos, limits)
 
     def run(self, store: ResultStore, engine: Engine, progress: Progress = lambda done, left: None) -> None:
         """Do what is missing.

@@ -14,13 +14,25 @@ from bench.robustness.cells import Cell
 from bench.robustness.paper import L2_BOUND
 from edgedefend.errors import UsageError
 
-__all__ = ["BARE_EPSILONS", "CURVE_EPSILONS", "PROTOCOLS", "Planned", "Sizes", "plan"]
+__all__ = ["BARE_EPSILONS", "CURVE_EPSILONS", "PARTS", "PROTOCOLS", "Planned", "Sizes", "plan"]
 
-PROTOCOLS = ("paper", "strong")
+PROTOCOLS = ("paper", "strong", "both")
+# Parts of an evaluation that can be run alone -> the roles of their cells. What is asked of clean pictures is in each.
+PARTS = {
+    "curve": ("curve",),
+    "checks": ("check-steps", "check-longer", "check-unbounded", "check-white", "check-black", "probe"),
+    "attacks": ("attack",),
+    "detection": ("unaware", "aware", "standard"),
+    "standard": ("standard",),
+    "rounds": ("bpda", "bpda+eot"),
+    "draws": ("draws",),
+}
 # l2_rms, by factors of the square root of two as far as the paper's bound: the same factor on both sides, so that what
 # lies between two of them cancels in the ratio. Bare models fall below the first of the others.
 CURVE_EPSILONS = (0.002, 0.0028, 0.004, 0.0057, 0.008, 0.0113, 0.016, 0.0226, 0.032, L2_BOUND)
 BARE_EPSILONS = (0.0005, 0.0007, 0.001, 0.0014, *CURVE_EPSILONS)
+# Defences of others are compared in steps of two.
+OTHER_EPSILONS = (0.001, 0.002, 0.004, 0.008, 0.016, L2_BOUND)
 UNBOUNDED = 0.5
 # Where an attack behind the defence has succeeded, and the paper's bound: what is left for a detector to see there.
 AWARE_EPSILONS = (0.016, L2_BOUND)
@@ -44,8 +56,7 @@ class Sizes:
 
     `rounds` are those of the paper's descent, `steps` those of the strong attacks, `draws` the fresh draws of a
     verdict, `table_draws` the draws a photograph of Table 1, `training_steps` those of the auto-encoder; `epsilons` are
-    the points of the curve where they are not the usual ones; `brief` leaves the untargeted attacks on defences of
-    others away.
+    the points of the curve where they are not the usual ones.
     """
 
     images: int = 100
@@ -58,7 +69,6 @@ class Sizes:
     epsilons: tuple[float, ...] = ()
     restarts: int = 1
     training_steps: int = 500
-    brief: bool = False
 
     def part(self, divisor: int) -> int:
         """Return a part of the photographs, at least one."""
@@ -77,12 +87,12 @@ class Sizes:
             table_draws=8,
             training_steps=40,
             epsilons=(0.002, 0.008, L2_BOUND),
-            brief=True,
         )
 
 
 def _points(defense: str, sizes: Sizes) -> tuple[float, ...]:
-    return sizes.epsilons or (BARE_EPSILONS if defense == "none" else CURVE_EPSILONS)
+    usual = {"none": BARE_EPSILONS, "ours": CURVE_EPSILONS}
+    return sizes.epsilons or usual.get(defense, OTHER_EPSILONS)
 
 
 def _curve(defense: str, sizes: Sizes, images: int, *, randomised: bool, goals: Sequence[bool]) -> list[Planned]:
@@ -133,7 +143,7 @@ def _checks(defense: str, sizes: Sizes, randomised: bool) -> list[Planned]:
         return Planned(role, cell, few)
 
     strong = _strong(sizes, randomised)
-    black = {"steps": (5 if sizes.brief else 10) * sizes.steps, "score_draws": 4}
+    black = {"steps": 10 * sizes.steps, "score_draws": 4}
     return [
         run("check-steps", steep, strong),
         run("check-longer", steep, {**strong, "steps": LONGER * sizes.steps}),
@@ -226,12 +236,13 @@ def plan(
     tables: Sequence[int] = (),
     figures: Sequence[int] = (),
     attacks: Collection[str] = (),
+    parts: Collection[str] = (),
 ) -> list[Planned]:
     """Return what has to be measured, the adaptive attack first.
 
     Parameters
     ----------
-    protocol : {"paper", "strong"}
+    protocol : {"paper", "strong", "both"}
         What is run where neither a table nor a figure is named.
     defenses : dict
         Name in `bench.baselines` -> whether it draws at random; "none" and "ours" are among them.
@@ -239,6 +250,8 @@ def plan(
         Of the paper: only what these need.
     attacks : collection of str
         The attacks that there are.
+    parts : collection of str
+        Of `PARTS`: only these of what the protocol has.
 
     Raises
     ------
@@ -256,27 +269,32 @@ def plan(
     if everything or 2 in tables:
         for name in (*first, *others):
             images = sizes.images if name in first else sizes.part(4)
-            both = name in first or (protocol == "strong" and not sizes.brief)
-            goals = (True, False) if both else (True,)
+            # The untargeted attack doubles the time: it is run where the answer matters.
+            goals = (True, False) if name in first else (True,)
             planned += _curve(name, sizes, images, randomised=defenses[name], goals=goals)
     if everything:
         for name in first:
             planned += _checks(name, sizes, defenses[name])
-            if protocol == "strong":
+            if protocol != "paper":
                 planned += _every_attack(name, sizes, defenses[name])
         planned += _aware(sizes) if "ours" in defenses else []
-    if 1 in tables or everything:
+    if 1 in tables or (everything and (not parts or "draws" in parts)):
         planned += _table_1((*first, *others), sizes)
     else:
         # The curve at no distortion, and accuracy on clean pictures, need a few draws of every defence in any case.
         planned += [
             Planned("draws", Cell("draws", name, draws=sizes.draws), sizes.images) for name in (*first, *others)
         ]
-    if 3 in tables or (everything and protocol == "paper"):
+    if (3 in tables or (everything and protocol != "strong")) and len(first) == 2:
         planned += _table_3(sizes)
-    if 3 in figures or 2 in tables or (everything and protocol == "paper"):
+    if 3 in figures or 2 in tables or (everything and protocol != "strong"):
         # In the paper only the defences that withstand BPDA are shown to BPDA+EOT.
         planned += [_rounds(name, sizes, "bpda", sizes.images) for name in (*first, *others) if name != "none"]
         withstand = [name for name in ("ours", "rand", "crop") if name in defenses]
         planned += [_rounds(name, sizes, "bpda+eot", sizes.part(2)) for name in withstand]
-    return [item for item in planned if item.cell.attack in attacks or item.cell.kind != "attack"]
+    roles = {role for part in parts for role in PARTS[part]} | {"draws"}
+    return [
+        item
+        for item in planned
+        if (item.cell.attack in attacks or item.cell.kind != "attack") and (not parts or item.role in roles)
+    ]

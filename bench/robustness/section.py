@@ -291,6 +291,11 @@ def describe(result: dict[str, Any], section: Section) -> None:
         "Every attacked picture was rounded to 8 bits within its distortion and judged on random draws that no attack "
         f"had seen. Photographs: those the bare model gets right. The paper's bound is l2_rms {L2_BOUND}."
     )
+    for name in _names(result, "defenses"):
+        if remark := text_at(result, "defenses", name, "remark"):
+            section.notes.append(f"{_title(result, name)}: {remark}")
+    for name in _names(result, "refused"):
+        section.notes.append(f"{_title(result, name)} is left out: {text_at(result, 'refused', name)}")
     if names:
         section.plots.append(_curve_plot(result, names))
         section.tables.append(_distortion_table(result, names))

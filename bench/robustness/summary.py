@@ -145,7 +145,8 @@ def _defense(held: _Held, name: str, facts: Mapping[str, Any], bare: dict[str, f
         seen = {record["image"] for record in held.find("curve", defense=name)}
         shown = {image: verdict for image, verdict in clean.items() if image in seen}
         targeted, untargeted = ([r for r in records if r["image"] in seen] for records in (targeted, untargeted))
-        result["curve"] = security_curve(shown, targeted, untargeted, curve[0].cell.points, name)
+        if shown:
+            result["curve"] = security_curve(shown, targeted, untargeted, curve[0].cell.points, name)
         result["distortion"] = distortion_ratio(smallest_distortions(targeted, name), bare)
         result["queries"] = queries_to_success(targeted, name)
     attacks = {}
