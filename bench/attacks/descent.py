@@ -180,7 +180,7 @@ def descend(
 
 def _promise(logits: NDArray[np.float32], classes: Classes, targeted: bool) -> NDArray[np.float64]:
     """Return the mean probability (N,) of what the attacker wants over the draws, plus one where all are fooled."""
-    finite = np.isfinite(logits).all(axis=2)
+    finite: NDArray[np.bool_] = np.all(np.isfinite(logits), axis=2)
     safe = np.where(finite[..., None], logits, 0).astype(np.float64)
     powers = np.exp(safe - safe.max(axis=2, keepdims=True))
     own = np.take_along_axis(powers, classes[:, None, None], axis=2)[..., 0] / powers.sum(axis=2)

@@ -56,7 +56,7 @@ class Bpda:
         defended, draws = self.backward.forward(to_pictures(images), _given(rng))
         there = self.model.gradient(to_unit(defended), classes, targeted=targeted, loss=loss)
         gradient = self.backward.pull_back(images, draws, there.gradient)
-        odd = ~np.isfinite(gradient).all(axis=(1, 2, 3))
+        odd: NDArray[np.bool_] = np.any(~np.isfinite(gradient), axis=(1, 2, 3))
         gradient = np.where(odd[:, None, None, None], np.float32(0), gradient)
         return there._replace(gradient=gradient, nonfinite=np.maximum(there.nonfinite, odd))
 
