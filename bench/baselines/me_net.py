@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.baselines.base import Baseline, Ingredients, Picture, as_levels
+from bench.baselines.parts import part_file, part_for, why_missing
+from edgedefend.errors import InputError
+
+if TYPE_CHECKING:
+    from convert.models import LoadedModel
 
 __all__ = ["MeNet", "estimate_matrix"]
 
@@ -47,7 +55,38 @@ class MeNet(Baseline):
     randomised = True
 
     def __init__(self, ingredients: Ingredients) -> None:
-        pass
+        # The estimation needs no trained part; a part of another model must not be passed over in silence.
+        self._wrong = why_missing(self.name, ingredients) if self._given(ingredients) else ""
+        self._part = part_for(self.name, ingredients)
+
+    def _given(self, ingredients: Ingredients) -> bool:
+        return ingredients.trained is not None and part_file(ingredients.trained, self.name).exists()
+
+    @property
+    def missing(self) -> str:
+        """Why the retrained classifier that was given does not fit."""
+        return self._wrong
+
+    @property
+    def remark(self) -> str:
+        """Whether the classifier behind it is a retrained one."""
+        if not self._part:
+            return "matrix estimation alone: the model is not retrained"
+        facts = self._part.facts
+        return f"the model was trained on for {facts['steps']} steps with {facts['photographs']} photographs"
+
+    def classifier(self, model: LoadedModel) -> LoadedModel:
+        """Return the retrained classifier, where there is one."""
+        if not self._part:
+            return model
+        from convert.tf import import_tensorflow
+
+        network = import_tensorflow().keras.models.clone_model(model.keras_model)
+        try:
+            network.set_weights([self._part.arrays[f"weights_{n}"] for n in range(len(self._part.arrays))])
+        except ValueError as error:
+            raise InputError(f"the retrained part of me-net does not fit {model.name}: train it again") from error
+        return dataclasses.replace(model, keras_model=network)
 
     def one(self, picture: Picture, rng: np.random.Generator) -> Picture:
         """Draw a mask and estimate what it hides."""

@@ -23,6 +23,8 @@ BASELINES = {
     "crop": "bench.baselines.random_crop:RandomCrop",
     "quilting": "bench.baselines.quilting:Quilting",
     "me-net": "bench.baselines.me_net:MeNet",
+    "pixeldefend": "bench.baselines.pixel_defend:PixelDefend",
+    "guided-denoiser": "bench.baselines.guided_denoiser:GuidedDenoiser",
 }
 
 

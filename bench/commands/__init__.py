@@ -36,6 +36,11 @@ COMMANDS = {
     "compare": ("bench.commands.compare:compare", "Ratios of two or more results.", ""),
     "report": ("bench.commands.report:report", "HTML, Markdown and plots of results.", ""),
     "arm-report": ("bench.commands.arm_report:arm_report", "The kernels as ARM code, without a board.", "arm"),
+    "train-baseline": (
+        "bench.commands.train_baseline:train_baseline",
+        "Make the part that a defence of the comparison needs.",
+        "convert",
+    ),
     "delegation": (
         "bench.commands.delegation:delegation",
         "A model as TensorFlow converts it, and as the runtime's delegate takes it.",
