@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.baselines.variation import between_draws
 from bench.report import write_report
 from bench.robustness import attackers, figures
 from bench.robustness.evaluation import Evaluation
-from bench.robustness.judge import distortion
 from convert.models import imagenet_labels
 from edgedefend.dataset import SAMPLE, load_dataset
 from edgedefend.defense import Defense
@@ -96,12 +96,8 @@ def _figure_2(evaluation: Evaluation) -> bytes:
 
 def _figure_4(evaluation: Evaluation) -> bytes:
     """Draw what the attacker's auto-encoder makes of a picture beside what the defence makes of it."""
-    from skimage.metrics import structural_similarity
-
     attackers.train_approximation(evaluation.subject)
     picture, _ = _sample_picture(evaluation)
     defended = _defense(evaluation)(picture)
     approximated = attackers.approximate(evaluation.subject, picture[None])[0]
-    l2_rms, _ = distortion(approximated[None], defended[None])
-    ssim = float(structural_similarity(defended, approximated, channel_axis=2, data_range=255))
-    return figures.approximation(picture, defended, approximated, (float(l2_rms[0]), ssim))
+    return figures.approximation(picture, defended, approximated, between_draws(approximated, defended))

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.attacks.base import to_unit
+from bench.baselines.variation import between_draws
 from bench.robustness import attackers
 from bench.robustness.cells import Cell, Task, point_name
 from bench.robustness.descent import descend_in_rounds
@@ -157,24 +158,19 @@ def _descended(batch: _Batch) -> list[Record]:
 
 def _drawn(batch: _Batch) -> list[Record]:
     """Ask about the pictures as they are, and compare two draws of each (the paper's Table 1)."""
-    from skimage.metrics import structural_similarity
-
     cell, player = batch.job.task.cell, player_of(batch.job.subject, batch.job.task.cell.defense)
     verdicts = batch.judge(batch.clean, cell.defense, "judge", cell.draws)
     rng = batch.rng("pair")
     first, second = (player.defend(batch.clean, rng) for _ in range(2))
-    apart, _ = distortion(first, second)
+    pairs = [between_draws(*pair) for pair in zip(first, second, strict=True)]
     return [
         _record(
             batch,
             row,
             judge={cell.defense: verdicts[row]},
-            pair={
-                "l2_rms": round(float(apart[row]), 6),
-                "ssim": round(float(structural_similarity(first[row], second[row], channel_axis=2, data_range=255)), 6),
-            },
+            pair={"l2_rms": round(l2_rms, 6), "ssim": round(ssim, 6)},
         )
-        for row in range(len(first))
+        for row, (l2_rms, ssim) in enumerate(pairs)
     ]
 
 
