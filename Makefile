@@ -8,11 +8,12 @@ OLD_VENV := .venv-tflite-runtime
 OLD_READY := $(OLD_VENV)/.ready
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo bench test check format arm arm-quick arm-board arm-report clean help
+.PHONY: demo bench robustness test check format arm arm-quick arm-board arm-report clean help
 
 help:
 	@echo "make demo    see real photographs classified by a real model behind the defence"
 	@echo "make bench   every measurement, quickly, and a report of them in build/bench/report"
+	@echo "make robustness   every attack there is on a few photographs, in minutes (docs/robustness.md)"
 	@echo "make test    everything that needs no special hardware"
 	@echo "make arm     the device part on emulated 64-bit ARM boards (docs/arm.md)"
 	@echo "make check   ruff, mypy and the fast tests"
@@ -37,6 +38,9 @@ demo: $(READY)
 
 bench: $(READY)
 	@sh bench/quick.sh $(BIN)
+
+robustness: $(READY)
+	$(BIN)/edgedefend bench robustness efficientnet-lite0 --quick --out build/robustness
 
 check: $(READY)
 	$(BIN)/ruff check .
