@@ -81,12 +81,14 @@ def test_its_derivative_is_that_of_finite_differences(trained, defend):
     model, _ = trained
     rng = np.random.default_rng(1)
     images = rng.random((2, 40, 48, 3), np.float32)
-    weights, direction = (rng.normal(0, 1, images.shape).astype(np.float32) for _ in range(2))
+    weights = rng.normal(0, 1, images.shape).astype(np.float32)
     back = Learned(defend, model).pull_back(images, None, weights)
-    h = np.float32(1e-4)
+    # Along the gradient itself, plus noise: there the slope stands out of float32's rounding.
+    direction = back / back.std() + rng.normal(0, 1, images.shape).astype(np.float32)
+    h = np.float32(1e-3)
     above, below = (np.asarray(model(images + sign * h * direction)).astype(np.float64) for sign in (1, -1))
     numeric = ((above - below) * weights).sum(axis=(1, 2, 3)) / (2 * h)
-    assert (back.astype(np.float64) * direction).sum(axis=(1, 2, 3)) == pytest.approx(numeric, rel=0.02, abs=0.2)
+    assert (back.astype(np.float64) * direction).sum(axis=(1, 2, 3)) == pytest.approx(numeric, rel=0.03)
 
 
 def test_an_attack_through_it_fools_the_small_model(trained, color_gradients, reddish, defend):

@@ -44,7 +44,7 @@ def test_what_lies_beyond_epsilon_is_scaled_back(color_gradients, reddish):
         epsilon=NEAREST / 2, norm="l2_rms", rng=np.random.default_rng(0),
     )  # fmt: skip
     assert not result.success.any()
-    assert (result.l2_rms <= NEAREST / 2).all()
+    assert (result.l2_rms <= NEAREST / 2 * (1 + 1e-5)).all()
 
 
 def test_an_attempt_that_finds_nothing_leaves_the_image(color_gradients, reddish):
