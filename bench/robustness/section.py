@@ -18,7 +18,7 @@ __all__ = ["describe", "table_1", "table_2", "table_3"]
 _MOST = 40  # defences, attacks or points that a report shows
 _NOT_SEEN = "-"
 # The paper's rows that may stand in a table without having been measured.
-_OTHERS = {"pixeldefend": "PixelDefend", "guided-denoiser": "Guided Denoiser"}
+_OTHERS = {"pixeldefend": "PixelDefend", "guided-denoiser": "Guided Denoiser", "quilting": "Quilting"}
 
 
 def _names(result: Any, *keys: str | int) -> list[str]:
