@@ -93,6 +93,28 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been_killed(finished, tm
     assert sorted(records.read_text().splitlines()) == whole
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["processes", "dask"])
+@pytest.mark.filterwarnings("ignore")  # Dask's own
+def test_other_places_give_the_same_records(finished, tmp_path, where):
+    words, out, _ = finished
+    with contextlib.ExitStack() as stack:
+        place = ["--workers", 2]
+        if where == "dask":
+            distributed = pytest.importorskip("distributed", reason="needs the extra 'dask'")
+            cluster = stack.enter_context(
+                distributed.LocalCluster(
+                    n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
+                )
+            )
+            place = ["--engine", "dask", "--scheduler", cluster.scheduler_address]
+        result = command_line(*words, *place, "--out", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    here = (out / "work" / "records.jsonl").read_text().splitlines()
+    there = (tmp_path / "out" / "work" / "records.jsonl").read_text().splitlines()
+    assert sorted(there) == sorted(here)
+
+
 def test_results_of_another_seed_are_not_mixed_in(finished):
     words, out, _ = finished
     assert "another seed" in one_line(command_line(*words, "--out", out, "--seed", 5), 3)
