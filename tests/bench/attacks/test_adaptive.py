@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from bench.attacks.adaptive import Restarts, adaptive_attack, adaptive_model
-from bench.attacks.base import fooled, try_out
+from bench.attacks.base import try_out
 from bench.attacks.descent import Descent, ifgsm
 from bench.attacks.norms import NORMS
-from bench.attacks.wrappers import Bpda, Eot
+from bench.attacks.wrappers import Bpda
 from edgedefend.errors import InputError
 
 
@@ -77,18 +77,16 @@ def test_settings_that_make_no_sense():
 
 @pytest.mark.slow
 def test_it_breaks_the_defence_where_the_identity_does_not(lite0, defense, identity):
-    """l2_rms 0.05, ten steps: BPDA as the paper has it fails, the adaptive attack does not."""
+    """l2_rms 0.05, 15 steps: BPDA as the paper has it fails, the adaptive attack does not."""
     model, images, labels, targets = lite0
     fates = {}
     for name, attacked in (
         ("identity", Bpda(model, identity)),
         ("adaptive", adaptive_model(model, defense, eot_samples=4)),
     ):
-        result = ifgsm(10, step_size=0.3)(
+        result = ifgsm(15, step_size=0.3)(
             attacked, images, labels, targets, epsilon=0.05, norm="l2_rms", rng=np.random.default_rng(0)
         )
         fates[name] = result.success_rate.mean()
-        answers = Eot(attacked, 1).logits(result.images, np.random.default_rng(1))
-        fates[f"{name} once"] = fooled(answers, targets, True).mean()
     assert fates["identity"] < 0.2
     assert fates["adaptive"] > 0.8

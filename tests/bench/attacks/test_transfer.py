@@ -64,7 +64,7 @@ def test_another_zoo_model_at_its_own_size_stands_in(lite0):
     model, images, labels, _ = lite0
     surrogate = load_surrogate("efficientnet-lite1", model)
     assert surrogate.input_size == (224, 224)
-    result = Transfer(surrogate, ifgsm(6))(
-        model, images, labels, None, epsilon=0.05, norm="l2_rms", rng=np.random.default_rng(0)
+    result = Transfer(surrogate, ifgsm(5))(
+        model, images[:2], labels[:2], None, epsilon=0.05, norm="l2_rms", rng=np.random.default_rng(0)
     )
     assert result.success.mean() >= 0.5
