@@ -27,7 +27,7 @@ measure latency-multi-stream latency "$bundle" --quick --scenario multi-stream
 measure latency-offline latency "$bundle" --quick --scenario offline
 measure throughput throughput "$bundle" --frames 200 --rounds 3
 measure kernel kernel --quick
-measure draws draws "$bundle" --quick
+measure draws draws "$bundle" --rounds 10
 measure startup startup "$bundle" --runs 5
 measure memory memory "$bundle" --images 2000
 measure accuracy accuracy "$bundle" --data sample
