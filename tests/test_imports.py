@@ -7,6 +7,7 @@ import pytest
 
 HEAVY = (
     *("tensorflow", "keras", "matplotlib", "scipy", "skimage", "foolbox", "pyinfra", "convert", "bench.attacks"),
+    *("bench.baselines", "pywt"),
     *("bench.arm", "capstone", "elftools", "unicorn"),
     *("bench.baselines", "bench.robustness", "distributed", "dask", "jsonschema"),
     "cryptography",
@@ -112,6 +113,14 @@ def test_reading_results_needs_nothing_that_measures():
     """A report is drawn where the results are: no interpreter, no kernels, no OpenCV."""
     modules = loaded_after("import bench.commands.report, bench.commands.compare, bench.report, bench.compare")
     assert not modules & {*HEAVY, "numba", "llvmlite", "cv2", "ai_edge_litert", "edgedefend.classifier"}
+
+
+def test_a_defence_of_the_comparison_brings_only_its_own_libraries():
+    """Each is imported when it is asked for; none but those with a network needs TensorFlow."""
+    make = "from bench.baselines.base import Ingredients\nfrom bench.baselines.registry import *\n"
+    modules = loaded_after(make + "make_baseline('jpeg', Ingredients(((16.0,) * 8,) * 8))")
+    assert not modules & {"tensorflow", "skimage", "scipy", "bench.baselines.pixel_deflection"}
+    assert "tensorflow" not in loaded_after(make + "all_baselines(Ingredients(((16.0,) * 8,) * 8))")
 
 
 def test_help_imports_no_command():

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import cv2
 import numba
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ __all__ = ["TotalVariation", "masked_split_bregman"]
 
 KEEP, LAMBDA = 0.5, 0.03  # Guo et al., section 5.1: half of the pixels are dropped, lambda_TV is 0.03
 _ROUNDS, _TOLERANCE = 100, 1e-3
+_AROUND = (5, 5)
 
 
 @functools.lru_cache(maxsize=1)
@@ -75,14 +77,20 @@ def masked_split_bregman(
     channel : float64 (H, W)
         In [0, 1].
     keep : bool (H, W)
-        False where a pixel is dropped; its value is then never looked at after the start.
+        False where a pixel is dropped; its value is then never looked at: the iteration starts from the mean of what
+        was kept around it.
     """
     rows, columns = channel.shape
+    weights = cv2.blur(keep.astype(np.float64), _AROUND, borderType=cv2.BORDER_CONSTANT)
+    around = cv2.blur(np.where(keep, channel, 0.0), _AROUND, borderType=cv2.BORDER_CONSTANT)
+    overall = channel[keep].mean() if keep.any() else 0.5
+    guess = np.divide(around, weights, out=np.full_like(channel, overall), where=weights > 1e-9)
+    channel = np.where(keep, channel, guess)
     u = np.zeros((rows + 2, columns + 2))
     u[1:-1, 1:-1] = channel
-    # scikit-image's frame: the neighbours one further in, as they are at the start.
-    u[0, 1:-1], u[-1, 1:-1] = channel[min(1, rows - 1)], channel[max(rows - 2, 0)]
-    u[1:-1, 0], u[1:-1, -1] = channel[:, min(1, columns - 1)], channel[:, max(columns - 2, 0)]
+    # scikit-image's frame, which is not symmetric: the second row and column, the last row and column.
+    u[0, 1:-1], u[-1, 1:-1] = channel[min(1, rows - 1)], channel[-1]
+    u[1:-1, 0], u[1:-1, -1] = channel[:, min(1, columns - 1)], channel[:, -1]
     _solver()(channel, keep, weight, rounds, tolerance, u)
     return u[1:-1, 1:-1]
 

@@ -197,16 +197,15 @@ def test_tv_with_every_pixel_kept_is_that_of_scikit_image(pair):
 
 
 def test_tv_fills_dropped_pixels_from_the_others(pair):
-    """What a dropped pixel holds hardly matters (only the start of the iteration sees it); a kept one does."""
     from bench.baselines.total_variation import masked_split_bregman
 
     channel = np.ascontiguousarray(pair[0][..., 1] / 255)
     keep = np.random.default_rng(0).random(channel.shape) < 0.5
-    spoilt = np.where(keep, channel, 0.0)
-    whole = masked_split_bregman(channel, keep, 2 / 0.03, rounds=500, tolerance=0)
-    filled = masked_split_bregman(spoilt, keep, 2 / 0.03, rounds=500, tolerance=0)
-    assert np.abs(whole - filled).mean() < 0.005
-    assert np.abs(filled - channel)[~keep].mean() < 0.3 * np.abs(spoilt - channel)[~keep].mean()
+    whole = masked_split_bregman(channel, keep, 2 / 0.03)
+    assert np.array_equal(whole, masked_split_bregman(np.where(keep, channel, 0.0), keep, 2 / 0.03))
+    assert np.abs(whole - channel)[~keep].mean() < 0.5 * np.abs(channel.mean() - channel)[~keep].mean()
+    # Nothing kept at all is no picture, but no error either.
+    assert np.isfinite(masked_split_bregman(channel, np.zeros_like(keep), 2 / 0.03)).all()
 
 
 def test_pd_smooths_noise_and_deflects(photographs):
