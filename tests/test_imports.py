@@ -7,7 +7,7 @@ import pytest
 
 HEAVY = (
     *("tensorflow", "keras", "matplotlib", "scipy", "skimage", "foolbox", "pyinfra", "convert", "bench.attacks"),
-    *("bench.baselines", "pywt"),
+    "pywt",
     *("bench.arm", "capstone", "elftools", "unicorn"),
     *("bench.baselines", "bench.robustness", "distributed", "dask", "jsonschema"),
     "cryptography",
