@@ -86,6 +86,8 @@ class Cell:
         """About how many runs of the model one result takes: for the time left, nothing else."""
         options = self.options
         steps = int(options.get("rounds", options.get("steps", 0))) * int(options.get("restarts", 1))
+        # Constants that a search tries; DeepFool takes a gradient for each of the classes it may go to.
+        steps *= 5 if self.attack == "deepfool" else int(options.get("search_steps", 1))
         return 3 * steps * int(options.get("eot_samples", 1)) + 2 * self.draws * len(self.judges)
 
     @property
