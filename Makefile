@@ -8,11 +8,12 @@ OLD_VENV := .venv-tflite-runtime
 OLD_READY := $(OLD_VENV)/.ready
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo bench test check format fuzz live-soak arm arm-quick arm-board arm-report clean help
+.PHONY: demo bench robustness test check format fuzz live-soak arm arm-quick arm-board arm-report clean help
 
 help:
 	@echo "make demo    see real photographs classified by a real model behind the defence"
 	@echo "make bench   every measurement, quickly, and a report of them in build/bench/report"
+	@echo "make robustness   every attack there is on a few photographs, in minutes (docs/robustness.md)"
 	@echo "make test    everything that needs no special hardware"
 	@echo "make arm     the device part on emulated 64-bit ARM boards (docs/arm.md); arm-quick: a small part of it"
 	@echo "make arm-board   a whole emulated board: deployed to over SSH, its power cut in the middle"
@@ -25,7 +26,7 @@ $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' \
 	  || { echo "edgedefend needs Python 3.10 to 3.13, $(PYTHON) is $$($(PYTHON) --version): make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[convert,bench,arm,deploy,mqtt,serve,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[convert,bench,arm,deploy,mqtt,serve,dask,dev]'
 	@touch $@
 
 $(OLD_READY): pyproject.toml | $(READY)
@@ -40,6 +41,9 @@ demo: $(READY)
 
 bench: $(READY)
 	@sh bench/quick.sh $(BIN)
+
+robustness: $(READY)
+	$(BIN)/edgedefend bench robustness efficientnet-lite0 --quick --out build/robustness
 
 check: $(READY)
 	$(BIN)/ruff check .

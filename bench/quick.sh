@@ -32,6 +32,7 @@ measure serve serve "$bundle" --rounds 2 --seconds 1
 measure startup startup "$bundle" --runs 5
 measure memory memory "$bundle" --images 2000
 measure accuracy accuracy "$bundle" --data sample
+measure gradients gradients efficientnet-lite0 --images 4 --rounds 2
 measure soak soak "$bundle" --minutes 0.25 --every 1
 
 printf '\n== edgedefend bench report\n'

@@ -70,7 +70,8 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-
 def _table_html(table: Table) -> str:
     head = "".join(f"<th>{escape(cell)}</th>" for cell in table.header)
     rows = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in table.rows)
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+    caption = f'<p class="soft">{escape(table.caption)}</p>' if table.caption else ""
+    return f'{caption}<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
 
 
 def _badge(section: Section) -> str:
@@ -134,7 +135,8 @@ def _plain(text: str) -> str:
 
 
 def _table_markdown(table: Table) -> str:
-    lines = ["| " + " | ".join(map(_plain, table.header)) + " |", "| --- |" + " ---: |" * (len(table.header) - 1)]
+    lines = [_plain(table.caption), ""] if table.caption else []
+    lines += ["| " + " | ".join(map(_plain, table.header)) + " |", "| --- |" + " ---: |" * (len(table.header) - 1)]
     lines += ["| " + " | ".join(map(_plain, row)) + " |" for row in table.rows]
     return "\n".join(lines)
 

@@ -32,10 +32,11 @@ _MOST_POINTS = 5000
 
 @dataclass(frozen=True)
 class Table:
-    """A header and rows of texts; all columns but the first are figures."""
+    """A header and rows of texts; all columns but the first are figures. `caption` is a sentence above."""
 
     header: list[str]
     rows: list[list[str]]
+    caption: str = ""
 
 
 @dataclass(frozen=True)
@@ -316,6 +317,12 @@ def _throughput(result: dict[str, Any], section: Section) -> None:
         section.notes.append(f"{len(known)} rounds in turn, ratios from {min(known):.3f} to {max(known):.3f}.")
 
 
+def _robustness(result: dict[str, Any], section: Section) -> None:
+    from bench.robustness.section import describe
+
+    describe(result, section)
+
+
 _KINDS: dict[str, Callable[[dict[str, Any], Section], None]] = {
     "latency": _latency,
     "soak": _soak,
@@ -323,6 +330,7 @@ _KINDS: dict[str, Callable[[dict[str, Any], Section], None]] = {
     "startup": _startup,
     "throughput": _throughput,
     "memory-growth": _memory,
+    "robustness": _robustness,
 }
 
 

@@ -6,12 +6,12 @@ break the defence live in `bench.attacks`; this one only shows where a model is 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from convert.tf import import_tensorflow
+from convert.gradient import InputGradient
 from edgedefend.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,25 +38,7 @@ class IFGSM:
         if epsilon <= 0 or steps < 1 or step_size <= 0:
             raise InputError(f"epsilon {epsilon}, steps {steps}, step_size {step_size}: expected all of them above 0")
         self.epsilon, self.steps, self.step_size = epsilon, steps, step_size
-        tf = import_tensorflow()
-        network, from_logits = model.keras_model, model.output == "logits"
-
-        @tf.function(
-            input_signature=[
-                tf.TensorSpec((None, *model.input_size, 3), tf.float32),
-                tf.TensorSpec((None,), tf.int32),
-            ]
-        )
-        def gradient(images: Any, targets: Any) -> Any:
-            with tf.GradientTape() as tape:
-                tape.watch(images)
-                output = network(images, training=False)
-                loss = tf.reduce_sum(
-                    tf.keras.losses.sparse_categorical_crossentropy(targets, output, from_logits=from_logits)
-                )
-            return tape.gradient(loss, images)
-
-        self._gradient = gradient
+        self._gradient = InputGradient(model)
 
     def __call__(self, images: NDArray[np.uint8], target_classes: NDArray[np.int32]) -> NDArray[np.uint8]:
         """Attack a batch.
@@ -82,10 +64,7 @@ class IFGSM:
         low, high = np.maximum(clean - self.epsilon, 0), np.minimum(clean + self.epsilon, 255)
         current = clean
         for _ in range(self.steps):
-            gradient = self._gradient(current, target_classes.astype(np.int32))
-            if gradient is None:
-                raise InputError("the model has no gradient at its input: it cannot be attacked to learn a table")
-            direction = np.sign(gradient.numpy())
+            direction = np.sign(self._gradient(current, target_classes.astype(np.int32)).gradient)
             if not np.isfinite(direction).all():
                 raise InputError("the model's gradient is not a number (NaN): check its weights and normalisation")
             # Towards the target: downhill on its loss.

@@ -27,6 +27,7 @@ from convert.bundle_writer import pack_bundle, write_bundle
 from convert.export import Parity, encode, export_tflite, keras_outputs, measure_parity
 from convert.models import InputSettings, LoadedModel, load_model
 from convert.quant_table import count_votes, table_from_votes
+from convert.suspicion import learn_suspicion
 from edgedefend.bundle import PRECISIONS, Bundle, Golden, InputSpec
 from edgedefend.dataset import Dataset, load_dataset
 from edgedefend.dct import load_quant_table
@@ -37,7 +38,7 @@ from edgedefend.interpreter import Interpreter, available_threads
 from edgedefend.sources import fit_image, read_image
 from edgedefend.statistics import proportion
 
-__all__ = ["ConvertSettings", "Converted", "ParityError", "Progress", "convert_model"]
+__all__ = ["ConvertSettings", "Converted", "ParityError", "Progress", "convert_model", "target_classes"]
 
 WORK = ".convert-work"
 _ATTACK_BATCH = 8
@@ -124,7 +125,7 @@ def _load_images(data: Dataset, spec: InputSpec, tick: Callable[[int], Any]) -> 
     return images
 
 
-def _targets(data: Dataset, classes: int, seed: int) -> NDArray[np.int32]:
+def target_classes(data: Dataset, classes: int, seed: int) -> NDArray[np.int32]:
     """Return each photograph's target class: the data's own, else a random one that is not its label."""
     rng = np.random.default_rng([seed, 1])
     drawn = rng.integers(1, classes, len(data))
@@ -155,7 +156,7 @@ def _learn_table(
     saved = work.path("votes", key, ".json")
     state = work.load(saved) or {"done": 0, "hit": 0, "votes": np.zeros((8, 8), int).tolist()}
     votes, done, hit = np.array(state["votes"], np.int64), int(state["done"]), int(state["hit"])
-    targets = _targets(data, len(model.labels), settings.seed)
+    targets = target_classes(data, len(model.labels), settings.seed)
     with progress("learning the table", len(images)) as tick:
         tick(done)
         attacker = None
@@ -345,6 +346,13 @@ class _PrecisionStep:
     def write(self, content: bytes, parity: Parity) -> Bundle:
         """Write one bundle, packed as well where that is asked for."""
         settings, model, precision = self.settings, self.model, parity.precision
+        defense_facts: dict[str, Any] = {"num_steps": settings.num_steps, "distort_limit": settings.distort_limit}
+        if model.weights != "random":  # how far random answers disagree says nothing about attacks
+            with self.progress(f"how far clean {precision} answers disagree", len(self.images)) as tick:
+                learned = learn_suspicion(
+                    content, self.images, self.defense(5), output=model.output, threads=settings.threads, tick=tick
+                )
+            defense_facts["suspicion"] = learned.as_json()
         bundle = write_bundle(
             settings.out / precision,
             model=content,
@@ -355,7 +363,7 @@ class _PrecisionStep:
                 "output": model.output,
             },
             input_spec=self.spec,
-            defense_facts={"num_steps": settings.num_steps, "distort_limit": settings.distort_limit},
+            defense_facts=defense_facts,
             labels=model.labels,
             table_file=self.table_file,
             golden=_golden(content, precision, self.images, self.defense(4), settings.threads),

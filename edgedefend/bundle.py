@@ -27,6 +27,7 @@ from edgedefend.errors import BundleError, InputError
 from edgedefend.grid import Grid, check_grid_parameters
 from edgedefend.signing import SIGNATURE, Signature, accept_serial, check_signature
 from edgedefend.sources import RESIZE_RULES, decode_image
+from edgedefend.suspicion import SuspicionThreshold
 
 __all__ = [
     "FORMAT_VERSION",
@@ -181,6 +182,12 @@ class _Fields:
             raise self.fail(key, f"a whole number from {low} to {high}")
         return value
 
+    def fraction(self, key: str) -> float:
+        value = self.content.get(key)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+            raise self.fail(key, "a number from 0 to 1")
+        return float(value)
+
     def triple(self, key: str) -> tuple[float, float, float]:
         value = self.content.get(key)
         if (
@@ -213,6 +220,8 @@ class Bundle:
         The bundle's own hash: that of SHA256SUMS.
     signature : Signature, optional
         Who signed it, checked; None where this machine trusts no key and so did not look.
+    suspicion : SuspicionThreshold, optional
+        What `convert` learned about how far answers to clean pictures disagree; older bundles have none.
     """
 
     path: Path
@@ -228,6 +237,7 @@ class Bundle:
     distort_limit: float
     sha256: str
     signature: Signature | None
+    suspicion: SuspicionThreshold | None
     _store: _Folder | _Packed
 
     def defense(self, *, rng: np.random.Generator | None = None) -> Defense:
@@ -386,5 +396,19 @@ def _build(
         float(distort_limit),  # type: ignore[arg-type]
         sha256,
         signature,
+        _suspicion(defense),
         store,
+    )
+
+
+def _suspicion(defense: _Fields) -> SuspicionThreshold | None:
+    """Read the optional ``defense.suspicion``: a reader that does not know it passes over it, so the format stays 1."""
+    if "suspicion" not in defense.content:
+        return None
+    fields = defense.section("suspicion")
+    return SuspicionThreshold(
+        fields.fraction("threshold"),
+        fields.whole("draws", 2, 256),
+        fields.fraction("false_alarms"),
+        fields.whole("n", 1, 10**9),
     )

@@ -17,6 +17,7 @@ from edgedefend.grid import Grid
 from edgedefend.interpreter import Interpreter, available_threads
 from edgedefend.partitions import Partitions
 from edgedefend.sources import fit_image
+from edgedefend.suspicion import suspicion_score
 
 __all__ = ["Answer", "Classifier", "Prediction", "Verification", "prediction_record", "softmax", "verify_bundle"]
 
@@ -58,6 +59,10 @@ class Prediction:
         The fraction of draws whose own best class is ``top[0]``; 1.0 for a single one.
     stage_ms : dict
         Milliseconds of ``resize_ms``, ``defend_ms``, ``invoke_ms`` and their sum, ``total_ms``.
+    suspicion : float, optional
+        How far the answers disagree (`edgedefend.suspicion`), where that was asked for.
+    suspicious : bool, optional
+        Whether that is more than clean pictures rarely reach, where the bundle knows the threshold.
     """
 
     top: list[Answer]
@@ -65,6 +70,8 @@ class Prediction:
     draws: int
     agreement: float
     stage_ms: dict[str, float] = field(repr=False)
+    suspicion: float | None = None
+    suspicious: bool | None = None
 
     @property
     def index(self) -> int:
@@ -271,7 +278,7 @@ class Classifier:
         BackendError
             If the output is not a number.
         """
-        each = softmax(output) if self.bundle.output == "logits" else output
+        each = self._probabilities(output)
         probabilities: NDArray[np.float32] = each.mean(axis=0)
         if not np.isfinite(probabilities).all():
             raise BackendError(f"{self.bundle.path}: the model's answer is not a number (NaN or infinity)")
@@ -288,7 +295,9 @@ class Classifier:
         self.draw_choice.note(count, batched, result[2])
         return result
 
-    def classify(self, image: NDArray[np.uint8], *, draws: int = 1, top: int = 5) -> Prediction:
+    def classify(
+        self, image: NDArray[np.uint8], *, draws: int = 1, top: int = 5, suspicion: bool = False
+    ) -> Prediction:
         """Classify one image.
 
         Parameters
@@ -300,21 +309,36 @@ class Classifier:
             for all; whether they go through the model in one batch or one by one is `edgedefend.draws`.
         top : int
             How many classes to return.
+        suspicion : bool
+            Whether to compare the draws with one another and with the undefended answer, for which the model runs
+            once more.
 
         Raises
         ------
         InputError
-            If `draws` or `top` is out of range, or the model's answer is not a number.
+            If `draws` or `top` is out of range, or there is nothing to compare: no defence, or a single draw.
+        BackendError
+            If the model's answer is not a number.
         """
         if not 1 <= draws <= MAX_DRAWS:
             raise InputError(f"draws is {draws}, expected 1 to {MAX_DRAWS}")
         if top < 1:
             raise InputError(f"top is {top}, expected at least 1")
+        if suspicion and (draws < 2 or not self.defended):
+            raise InputError("suspicion compares several draws of the defence: give at least 2 draws")
         count = draws if self.defended else 1
         begin = time.perf_counter()
         fitted = self.fit(image)
         resized = time.perf_counter()
         output, defend_s, invoke_s = self._run_draws(fitted, count)
+        score, suspicious = None, None
+        if suspicion:
+            started = time.perf_counter()
+            bare = self._probabilities(self.run(fitted, defended=False))
+            score = suspicion_score(self._probabilities(output), bare)
+            invoke_s += time.perf_counter() - started
+            limit = self.bundle.suspicion
+            suspicious = None if limit is None else score > limit.value
         answers, probabilities, agreement = self.rank(output, top)
         stage_ms = {
             "resize_ms": 1e3 * (resized - begin),
@@ -322,11 +346,18 @@ class Classifier:
             "invoke_ms": 1e3 * invoke_s,
             "total_ms": 1e3 * (time.perf_counter() - begin),
         }
-        return Prediction(answers, probabilities, count if self.defended else 0, agreement, stage_ms)
+        used = count if self.defended else 0
+        return Prediction(answers, probabilities, used, agreement, stage_ms, score, suspicious)
+
+    def _probabilities(self, output: NDArray[np.float32]) -> NDArray[np.float32]:
+        return softmax(output) if self.bundle.output == "logits" else output
 
 
 def prediction_record(prediction: Prediction, image: str, bundle: Bundle) -> dict[str, Any]:
     """Return a prediction as JSON types: what ``classify --json`` prints and the HTTP service answers."""
+    suspicion: dict[str, Any] = {}
+    if prediction.suspicion is not None:
+        suspicion = {"suspicion": round(prediction.suspicion, 6), "suspicious": prediction.suspicious}
     return {
         "image": image,
         "label": prediction.top[0].label,
@@ -336,6 +367,7 @@ def prediction_record(prediction: Prediction, image: str, bundle: Bundle) -> dic
         ],
         "draws": prediction.draws,
         "agreement": round(prediction.agreement, 4),
+        **suspicion,
         "stage_ms": {stage: round(value, 3) for stage, value in prediction.stage_ms.items()},
         "bundle": bundle.sha256,
     }

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TypedDict
 
-__all__ = ["Proportion", "format_proportion", "proportion", "wilson_interval"]
+__all__ = ["Proportion", "format_proportion", "mean_proportion", "proportion", "wilson_interval"]
 
 _Z95 = 1.959963984540054
 
@@ -14,13 +15,13 @@ class Proportion(TypedDict):
     """A measured fraction, with its n and its 95 % Wilson interval."""
 
     value: float
-    hits: int
+    hits: float
     n: int
     low: float
     high: float
 
 
-def wilson_interval(hits: int, n: int) -> tuple[float, float]:
+def wilson_interval(hits: float, n: int) -> tuple[float, float]:
     """Return the 95 % Wilson score interval of `hits` out of `n`; (0, 1) where n is 0.
 
     Wilson, "Probable inference, the law of succession, and statistical inference", JASA 1927.
@@ -36,6 +37,19 @@ def wilson_interval(hits: int, n: int) -> tuple[float, float]:
 
 def proportion(hits: int, n: int) -> Proportion:
     """Return `hits` out of `n` as a `Proportion`."""
+    low, high = wilson_interval(hits, n)
+    return {"value": hits / n if n else math.nan, "hits": hits, "n": n, "low": low, "high": high}
+
+
+def mean_proportion(fractions: Sequence[float]) -> Proportion:
+    """Return the mean of one fraction an image, with n the number of images.
+
+    Each is what several random draws gave for one image. Draws of one image are not independent, so they do not
+    count as more images: Wilson's interval on the images is then too wide rather than too narrow.
+    """
+    n = len(fractions)
+    # Sums of tenths carry rounding: 0.1 * 10 must be 1 image, not a bit more.
+    hits = min(float(n), max(0.0, round(math.fsum(fractions), 9)))
     low, high = wilson_interval(hits, n)
     return {"value": hits / n if n else math.nan, "hits": hits, "n": n, "low": low, "high": high}
 

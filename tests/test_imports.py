@@ -7,7 +7,9 @@ import pytest
 
 HEAVY = (
     *("tensorflow", "keras", "matplotlib", "scipy", "skimage", "foolbox", "pyinfra", "convert", "bench.attacks"),
+    "pywt",
     *("bench.arm", "capstone", "elftools", "unicorn"),
+    *("bench.baselines", "bench.robustness", "distributed", "dask", "jsonschema"),
     "cryptography",
 )
 
@@ -107,6 +109,11 @@ def test_planning_a_deploy_needs_no_pyinfra():
     assert not modules & {"pyinfra", "gevent", "paramiko", "numba", "tensorflow"}
 
 
+def test_the_report_of_an_evaluation_needs_nothing_that_attacks():
+    modules = loaded_after("import bench.report, bench.robustness.section")
+    assert not modules & ({*HEAVY, "numba", "cv2", "edgedefend.classifier"} - {"bench.robustness", "bench.baselines"})
+
+
 def test_reading_results_needs_nothing_that_measures():
     """A report is drawn where the results are: no interpreter, no kernels, no OpenCV."""
     modules = loaded_after("import bench.commands.report, bench.commands.compare, bench.report, bench.compare")
@@ -118,6 +125,14 @@ def test_reading_results_needs_nothing_that_measures():
 )
 def test_only_the_service_needs_what_the_service_needs(module):
     assert not loaded_after(f"import {module}") & {"starlette", "uvicorn", "prometheus_client", "python_multipart"}
+
+
+def test_a_defence_of_the_comparison_brings_only_its_own_libraries():
+    """Each is imported when it is asked for; none but those with a network needs TensorFlow."""
+    make = "from bench.baselines.base import Ingredients\nfrom bench.baselines.registry import *\n"
+    modules = loaded_after(make + "make_baseline('jpeg', Ingredients(((16.0,) * 8,) * 8))")
+    assert not modules & {"tensorflow", "skimage", "scipy", "bench.baselines.pixel_deflection"}
+    assert "tensorflow" not in loaded_after(make + "all_baselines(Ingredients(((16.0,) * 8,) * 8))")
 
 
 def test_help_imports_no_command():

@@ -3,7 +3,7 @@ import math
 import pytest
 import scipy.stats
 
-from edgedefend.statistics import format_proportion, proportion, wilson_interval
+from edgedefend.statistics import format_proportion, mean_proportion, proportion, wilson_interval
 
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 5), (5, 5), (1, 20), (459, 500), (50, 100)])
@@ -19,3 +19,13 @@ def test_nothing_measured_is_said_so():
 
 def test_format():
     assert format_proportion(proportion(459, 500)) == "0.918 [0.891, 0.939] n=500"
+
+
+def test_draws_of_one_image_do_not_count_as_more_images():
+    mean = mean_proportion([1.0, 0.5, 0.0, 0.1] * 5)
+    assert mean["n"] == 20
+    assert mean["value"] == pytest.approx(0.4)
+    assert (mean["low"], mean["high"]) == pytest.approx(wilson_interval(8, 20))
+    assert mean_proportion([0.1] * 10 + [1.0] * 9)["hits"] == 10
+    assert mean_proportion([1.0] * 7)["high"] == 1.0
+    assert math.isnan(mean_proportion([])["value"])

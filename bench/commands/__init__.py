@@ -29,9 +29,24 @@ COMMANDS = {
     "serve": ("bench.commands.serve:serve", "The HTTP service beside the pipeline, and overloaded.", "serve"),
     "startup": ("bench.commands.startup:startup", "Time and memory of one start, beside the bare interpreter.", ""),
     "memory": ("bench.commands.memory:memory", "Resident memory over many images.", ""),
+    "robustness": (
+        "bench.commands.robustness:robustness",
+        "What the defence buys against every attack there is.",
+        "bench,convert",
+    ),
+    "gradients": (
+        "bench.commands.gradients:gradients",
+        "Gradients a second beside foolbox's.",
+        "bench,convert",
+    ),
     "compare": ("bench.commands.compare:compare", "Ratios of two or more results.", ""),
     "report": ("bench.commands.report:report", "HTML, Markdown and plots of results.", ""),
     "arm-report": ("bench.commands.arm_report:arm_report", "The kernels as ARM code, without a board.", "arm"),
+    "train-baseline": (
+        "bench.commands.train_baseline:train_baseline",
+        "Make the part that a defence of the comparison needs.",
+        "convert",
+    ),
     "delegation": (
         "bench.commands.delegation:delegation",
         "A model as TensorFlow converts it, and as the runtime's delegate takes it.",

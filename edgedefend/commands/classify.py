@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from edgedefend.commands.options import backend_option, threads_option
 
+if TYPE_CHECKING:
+    from edgedefend.suspicion import SuspicionThreshold
+
 __all__ = ["classify"]
+
+
+def _against(threshold: SuspicionThreshold | None, suspicious: bool | None) -> str:
+    if threshold is None:
+        return " (this bundle knows no threshold)"
+    return f" (threshold {threshold.value:.3f}){': SUSPICIOUS' if suspicious else ''}"
 
 
 @click.command()
@@ -18,6 +28,9 @@ __all__ = ["classify"]
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON an image.")
 @click.option("--no-defense", is_flag=True, help="Classify the image as it is.")
 @click.option("--draws", type=click.IntRange(1, 256), default=1, show_default=True, help="Random draws to average.")
+@click.option(
+    "--suspicion", is_flag=True, help="Say how far draws and undefended answer disagree (one more run of the model)."
+)
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="How many classes to print.")
 @click.option("--seed", type=int, help="Predictable randomness: for tests only, it defends nothing.")
 @threads_option
@@ -28,6 +41,7 @@ def classify(
     as_json: bool,
     no_defense: bool,
     draws: int,
+    suspicion: bool,
     top: int,
     seed: int | None,
     threads: int | None,
@@ -43,9 +57,12 @@ def classify(
     from edgedefend.classifier import Classifier, prediction_record
     from edgedefend.errors import InputError
     from edgedefend.sources import read_image
+    from edgedefend.suspicion import DRAWS
 
     if no_defense and draws > 1:
         raise click.UsageError("--draws averages over draws of the defence: it does not go with --no-defense")
+    if suspicion and (draws < 2 or no_defense):
+        raise click.UsageError(f"--suspicion compares draws of the defence: give --draws {DRAWS}")
     loaded = load_bundle(bundle)
     rng = None
     if seed is not None:
@@ -57,7 +74,7 @@ def classify(
     failed = 0
     for name in images:
         try:
-            prediction = classifier.classify(read_image(name), draws=draws, top=top)
+            prediction = classifier.classify(read_image(name), draws=draws, top=top, suspicion=suspicion)
         except InputError as error:
             click.echo(f"edgedefend: {error}", err=True)
             failed += 1
@@ -70,6 +87,8 @@ def classify(
         if draws > 1:
             how += f", {round(prediction.agreement * draws)} agree"
         click.echo(f"{name}  ({how}, {prediction.stage_ms['total_ms']:.1f} ms)")
+        if prediction.suspicion is not None:
+            click.echo(f"  suspicion {prediction.suspicion:.3f}{_against(loaded.suspicion, prediction.suspicious)}")
         for answer in prediction.top:
             click.echo(f"  {100 * answer.score:5.1f} %  {answer.label}")
     if failed:

@@ -1,0 +1,116 @@
+"""Stand-ins for the derivative of a defence: the way forward is the defence itself, to the bit.
+
+On the way back the gradient at the defended image is turned into one at the image: by the identity, or, for the defence
+of this project, through the resampling it drew and a quantiser taken for the identity or for a smooth one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.attacks.base import Images
+from bench.attacks.soft_quantizer import SoftQuantizer
+from edgedefend.defense import Defense
+from edgedefend.errors import InputError
+from edgedefend.grid import Grid, sample_grid
+
+__all__ = ["Backward", "Defend", "Identity", "Resampling", "pull_back_remap"]
+
+Defend = Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]
+
+
+class Backward(Protocol):
+    """A defence and an approximation of its derivative."""
+
+    @property
+    def randomised(self) -> bool:
+        """Whether the defence draws at random."""
+
+    def forward(self, pictures: NDArray[np.uint8], rng: np.random.Generator) -> tuple[NDArray[np.uint8], Any]:
+        """Defend uint8 (N, H, W, 3) pictures, each with a draw of its own; also return what was drawn."""
+
+    def pull_back(self, images: Images, draws: Any, gradient: Images) -> Images:
+        """Return the gradient at `images`, given the one at the defended images and what `forward` has drawn."""
+
+
+class Identity:
+    """Any defence, its derivative taken for the identity, as in the paper's BPDA.
+
+    Parameters
+    ----------
+    defend : callable
+        ``(uint8 (N, H, W, 3), rng) -> uint8 (N, H, W, 3)``.
+    randomised : bool
+    """
+
+    def __init__(self, defend: Defend, *, randomised: bool = True) -> None:
+        self._defend, self.randomised = defend, randomised
+
+    def forward(self, pictures: NDArray[np.uint8], rng: np.random.Generator) -> tuple[NDArray[np.uint8], None]:
+        """Defend the pictures."""
+        return self._defend(pictures, rng), None
+
+    def pull_back(self, images: Images, draws: None, gradient: Images) -> Images:
+        """Return `gradient` as it is."""
+        del images, draws
+        return gradient
+
+
+class Resampling:
+    """The defence of this project, differentiated through the grid that it drew.
+
+    Parameters
+    ----------
+    defense : Defense
+        Its table and grid parameters are used; grids are drawn with the attack's generator, all four corners included.
+    quantizer : {"straight-through", "soft"}
+        What the quantiser is taken for: the identity, or a smooth one (`SoftQuantizer`).
+    softness : float
+        Of the soft quantiser.
+    """
+
+    randomised = True
+
+    def __init__(self, defense: Defense, *, quantizer: str = "straight-through", softness: float = 0.5) -> None:
+        if quantizer not in ("straight-through", "soft"):
+            raise InputError(f"quantizer is {quantizer!r}, expected 'straight-through' or 'soft'")
+        self.defense = defense
+        self._soft = SoftQuantizer(defense.quant_table, softness=softness) if quantizer == "soft" else None
+
+    def forward(self, pictures: NDArray[np.uint8], rng: np.random.Generator) -> tuple[NDArray[np.uint8], list[Grid]]:
+        """Defend the pictures; also return the grids."""
+        defense, (height, width) = self.defense, pictures.shape[1:3]
+        grids = [sample_grid(height, width, defense.num_steps, defense.distort_limit, rng=rng) for _ in pictures]
+        defended = [defense(picture, grid=grid) for picture, grid in zip(pictures, grids, strict=True)]
+        return np.stack(defended), grids
+
+    def pull_back(self, images: Images, draws: Sequence[Grid], gradient: Images) -> Images:
+        """Return the gradient through the grids of `draws` and the quantiser."""
+        height, width = images.shape[1:3]
+        back = np.stack(
+            [pull_back_remap(one, grid, (height, width)) for one, grid in zip(gradient, draws, strict=True)]
+        )
+        return back if self._soft is None else self._soft.pull_back(images, back)
+
+
+def _sum_rows(values: NDArray[np.float32], indices: NDArray[np.int32], length: int) -> NDArray[np.float32]:
+    """Return `length` rows: row i is the sum of the rows of `values` whose index is i."""
+    order = np.argsort(indices, kind="stable")
+    which, starts = np.unique(indices[order], return_index=True)
+    out = np.zeros((length, *values.shape[1:]), np.float32)
+    out[which] = np.add.reduceat(values[order], starts, axis=0)
+    return out
+
+
+def pull_back_remap(gradient: Images, grid: Grid, size: tuple[int, int]) -> Images:
+    """Return the gradient (H, W, 3) at an image, given that at ``remap(image, grid)``.
+
+    `edgedefend.remap` copies pixel ``(rows[y], cols[x])`` to (y, x), so each source pixel collects the gradients of all
+    its copies; one that was dropped has none.
+    """
+    rows = _sum_rows(gradient, grid.rows, size[0])
+    return _sum_rows(rows.transpose(1, 0, 2), grid.cols, size[1]).transpose(1, 0, 2)

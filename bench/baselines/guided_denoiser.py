@@ -1,0 +1,90 @@
+"""Guided Denoiser: a network that takes the attack's noise away, taught by the classifier's own logits."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from bench.baselines.base import Baseline, Ingredients, Picture, as_levels
+from bench.baselines.parts import part_for, why_missing
+from convert.tf import import_tensorflow
+
+__all__ = ["GuidedDenoiser", "build_denoiser"]
+
+_CHANNELS = (16, 32, 64)
+_MULTIPLE = 2 ** (len(_CHANNELS) - 1)
+
+
+def build_denoiser() -> Any:
+    """Return an untrained DUNET, smaller than the authors' (three scales of 16, 32 and 64 channels).
+
+    It takes levels 0..255, float32 (N, H, W, 3) with sides that are multiples of 4, and gives the noise to subtract,
+    in levels. Its last layer starts at zero: untrained, it changes nothing.
+    """
+    layers = import_tensorflow().keras.layers
+    keras = import_tensorflow().keras
+
+    def block(x: Any, channels: int) -> Any:
+        for _ in range(2):
+            x = layers.Conv2D(channels, 3, padding="same", activation="relu")(x)
+        return x
+
+    picture = keras.Input((None, None, 3))
+    x = layers.Rescaling(1 / 127.5, -1.0)(picture)
+    lateral = []
+    for channels in _CHANNELS[:-1]:
+        x = block(x, channels)
+        lateral.append(x)
+        x = layers.MaxPooling2D()(x)
+    x = block(x, _CHANNELS[-1])
+    for channels, skipped in zip(_CHANNELS[-2::-1], lateral[::-1], strict=True):
+        x = block(layers.Concatenate()([layers.UpSampling2D(interpolation="bilinear")(x), skipped]), channels)
+    noise = layers.Conv2D(3, 1, kernel_initializer="zeros")(x)
+    return keras.Model(picture, layers.Rescaling(127.5)(noise))
+
+
+class GuidedDenoiser(Baseline):
+    """The logits guided denoiser (LGD), trained on adversarial examples of the model it stands in front of."""
+
+    name, title = "guided-denoiser", "Guided Denoiser"
+    source = (
+        "Liao, Liang, Dong, Pang, Hu and Zhu, Defense against adversarial attacks using high-level representation "
+        "guided denoiser, CVPR 2018"
+    )
+    randomised = False
+
+    def __init__(self, ingredients: Ingredients) -> None:
+        self._missing = why_missing(self.name, ingredients)
+        self._part = part_for(self.name, ingredients)
+
+    @property
+    def missing(self) -> str:
+        """The denoiser, where there is none for this model."""
+        return self._missing
+
+    @property
+    def remark(self) -> str:
+        """How far it was trained."""
+        if not self._part:
+            return ""
+        facts = self._part.facts
+        return f"a small DUNET trained on {facts['photographs']} photographs for {facts['steps']} steps"
+
+    @functools.cached_property
+    def _network(self) -> Any:
+        assert self._part is not None  # noqa: S101 -- `defend` has refused already
+        network = build_denoiser()
+        network.set_weights([self._part.arrays[f"weights_{n}"] for n in range(len(self._part.arrays))])
+        return network
+
+    def _defend(self, pictures: Picture, rng: np.random.Generator) -> Picture:
+        height, width = pictures.shape[1:3]
+        filled = np.pad(pictures, ((0, 0), (0, -height % _MULTIPLE), (0, -width % _MULTIPLE), (0, 0)), mode="edge")
+        noise = np.asarray(self._network(filled.astype(np.float32), training=False))[:, :height, :width]
+        return as_levels(pictures - noise)
+
+    def one(self, picture: Picture, rng: np.random.Generator) -> Picture:
+        """Denoise one picture; `rng` is not used."""
+        return self._defend(picture[None], rng)[0]

@@ -1,0 +1,300 @@
+"""Which attacks are run on which defences, how long, on how many photographs: the paper's protocol, the strong one.
+
+"paper" repeats what the paper did: descent with a learning rate of 0.1, through the identity, 30 draws a gradient
+where EOT is meant. "strong" gives every attack its strongest setting; a photograph is robust only if all of them fail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench.robustness.cells import Cell
+from bench.robustness.paper import L2_BOUND
+from edgedefend.errors import UsageError
+
+__all__ = ["BARE_EPSILONS", "CURVE_EPSILONS", "PARTS", "PROTOCOLS", "Planned", "Sizes", "plan"]
+
+PROTOCOLS = ("paper", "strong", "both")
+# Parts of an evaluation that can be run alone -> the roles of their cells. What is asked of clean pictures is in each.
+PARTS = {
+    "curve": ("curve",),
+    "checks": ("check-steps", "check-longer", "check-unbounded", "check-white", "check-black", "probe"),
+    "attacks": ("attack",),
+    "detection": ("unaware", "aware", "standard"),
+    "standard": ("standard",),
+    "rounds": ("bpda", "bpda+eot"),
+    "draws": ("draws",),
+}
+# l2_rms, by factors of the square root of two as far as the paper's bound: the same factor on both sides, so that what
+# lies between two of them cancels in the ratio. Bare models fall below the first of the others.
+CURVE_EPSILONS = (0.002, 0.0028, 0.004, 0.0057, 0.008, 0.0113, 0.016, 0.0226, 0.032, L2_BOUND)
+BARE_EPSILONS = (0.0005, 0.0007, 0.001, 0.0014, *CURVE_EPSILONS)
+# Defences of others are compared in steps of two.
+OTHER_EPSILONS = (0.001, 0.002, 0.004, 0.008, 0.016, L2_BOUND)
+UNBOUNDED = 0.5
+# Where an attack behind the defence has succeeded, and the paper's bound: what is left for a detector to see there.
+AWARE_EPSILONS = (0.016, L2_BOUND)
+LONGER = 3  # times the steps, to see whether an attack had converged
+# attack -> bound (l2_rms; the two that look for the smallest change need none but the paper's)
+_TABLE_3 = {"i-fgsm": 0.010, "l-bfgs": L2_BOUND, "c&w": L2_BOUND}
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A cell, what its results are for, and on how many photographs."""
+
+    role: str
+    cell: Cell
+    images: int
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is done. `images` is the full number, that of the paper; dearer series take a part of it.
+
+    `rounds` are those of the paper's descent, `steps` those of the strong attacks, `draws` the fresh draws of a
+    verdict, `table_draws` the draws a photograph of Table 1, `training_steps` those of the auto-encoder; `epsilons` are
+    the points of the curve where they are not the usual ones.
+    """
+
+    images: int = 100
+    rounds: int = 50
+    steps: int = 50
+    eot_samples: int = 8
+    paper_eot: int = 30
+    draws: int = 10
+    table_draws: int = 100
+    epsilons: tuple[float, ...] = ()
+    restarts: int = 1
+    training_steps: int = 500
+
+    def part(self, divisor: int) -> int:
+        """Return a part of the photographs, at least one."""
+        return max(1, self.images // divisor)
+
+    @classmethod
+    def quick(cls, images: int) -> Sizes:
+        """Return sizes with which everything is over in minutes: for a look, never to be quoted."""
+        return cls(
+            images,
+            rounds=8,
+            steps=10,
+            eot_samples=4,
+            paper_eot=6,
+            draws=4,
+            table_draws=8,
+            training_steps=40,
+            epsilons=(0.002, 0.008, L2_BOUND),
+        )
+
+
+def _points(defense: str, sizes: Sizes) -> tuple[float, ...]:
+    usual = {"none": BARE_EPSILONS, "ours": CURVE_EPSILONS}
+    return sizes.epsilons or usual.get(defense, OTHER_EPSILONS)
+
+
+def _curve(defense: str, sizes: Sizes, images: int, *, randomised: bool, goals: Sequence[bool]) -> list[Planned]:
+    """Return the security curve of a defence under the strongest white-box attack there is for it."""
+    return [
+        Planned(
+            "curve",
+            Cell(
+                "attack",
+                defense,
+                strongest_attack(defense),
+                targeted=targeted,
+                points=_points(defense, sizes),
+                draws=sizes.draws if randomised else 1,
+                options=_strong(sizes, randomised),
+            ),
+            images,
+        )
+        for targeted in goals
+    ]
+
+
+def strongest_attack(defense: str) -> str:
+    """Return the attack that fits a defence: through the true resampling of ours, through the identity of others."""
+    return "adaptive" if defense in ("ours", "none") else "pgd"
+
+
+def _strong(sizes: Sizes, randomised: bool, **more: Any) -> dict[str, Any]:
+    return {
+        "steps": sizes.steps,
+        "eot_samples": sizes.eot_samples if randomised else 1,
+        "restarts": sizes.restarts,
+        **more,
+    }
+
+
+def _checks(defense: str, sizes: Sizes, randomised: bool) -> list[Planned]:
+    """Return the runs that show whether the curve's attack is to be believed, on a few photographs."""
+    few = min(sizes.images, 10)
+    draws = sizes.draws if randomised else 1
+    # Where about half of the attacks succeed a difference shows best: some way below the paper's bound.
+    points = _points(defense, sizes)
+    steep = points[len(points) // 4 if defense == "none" else len(points) // 2]
+    attack = strongest_attack(defense)
+
+    def run(role: str, point: float, options: dict[str, Any], name: str = attack, targeted: bool = True) -> Planned:
+        cell = Cell("attack", defense, name, targeted, points=(point,), draws=draws, options=options)
+        return Planned(role, cell, few)
+
+    strong = _strong(sizes, randomised)
+    black = {"steps": 10 * sizes.steps, "score_draws": 4}
+    return [
+        run("check-steps", steep, strong),
+        run("check-longer", steep, {**strong, "steps": LONGER * sizes.steps}),
+        run("check-unbounded", UNBOUNDED, {**strong, "steps": LONGER * sizes.steps}),
+        run("check-white", L2_BOUND, strong, targeted=False),
+        run("check-black", L2_BOUND, black, "square", targeted=False),
+        run("check-black", L2_BOUND, _strong(sizes, False), "transfer", targeted=False),
+    ]
+
+
+def _every_attack(defense: str, sizes: Sizes, randomised: bool) -> list[Planned]:
+    """Return every other attack at the paper's bound; those that take thousands of gradients on fewer photographs."""
+    strong = _strong(sizes, randomised)
+    slow = {**strong, "steps": max(10, sizes.steps // 2), "search_steps": 4}
+    runs: list[tuple[str, dict[str, Any], bool, int]] = [
+        ("fgsm", strong, True, 4),
+        ("i-fgsm", strong, True, 4),
+        ("mi-fgsm", strong, True, 4),
+        ("deepfool", slow, False, 8),
+        ("l-bfgs", slow, True, 8),
+        # A result on the boundary would be on the wrong side of it in half of the draws.
+        ("c&w", {**slow, "confidence": 5.0}, True, 8),
+    ]
+    if defense == "ours":
+        runs += [("pgd", strong, True, 4), ("adaptive-soft", strong, True, 4), ("learned", strong, True, 4)]
+    draws = sizes.draws if randomised else 1
+    return [
+        Planned(
+            "attack",
+            Cell("attack", defense, name, targeted, points=(L2_BOUND,), draws=draws, options=options, chunk=4),
+            sizes.part(divisor),
+        )
+        for name, options, targeted, divisor in runs
+    ]
+
+
+def _aware(sizes: Sizes) -> list[Planned]:
+    """Return an attack on ours that lowers the suspicion score as well, and the same one that does not know of it."""
+    strong = _strong(sizes, True)
+    cells = [
+        Cell("attack", "ours", "adaptive", points=AWARE_EPSILONS, draws=sizes.draws, options=options, stop_early=False)
+        for options in (strong, {**strong, "bare_share": 0.5})
+    ]
+    return [Planned(role, cell, sizes.part(4)) for role, cell in zip(("unaware", "aware"), cells, strict=True)]
+
+
+def _rounds(defense: str, sizes: Sizes, attack: str, images: int) -> Planned:
+    samples = sizes.paper_eot if attack == "bpda+eot" else 1
+    cell = Cell(
+        "rounds",
+        defense,
+        attack,
+        points=(L2_BOUND,),
+        draws=min(5, sizes.draws),
+        options={"rounds": sizes.rounds, "learning_rate": 0.1, "eot_samples": samples},
+        chunk=8 if samples == 1 else 2,
+    )
+    return Planned(attack, cell, images)
+
+
+def _table_1(names: Sequence[str], sizes: Sizes) -> list[Planned]:
+    cells = [Cell("draws", name, draws=sizes.table_draws, chunk=4) for name in names]
+    return [Planned("draws", cell, sizes.images) for cell in cells]
+
+
+def _table_3(sizes: Sizes) -> list[Planned]:
+    return [
+        Planned(
+            "standard",
+            Cell(
+                "attack",
+                "none",
+                name,
+                points=(bound,),
+                draws=sizes.draws,
+                options={"steps": 3 * sizes.steps if name == "c&w" else sizes.steps},
+                judged=("none", "ours"),
+            ),
+            sizes.images,
+        )
+        for name, bound in _TABLE_3.items()
+    ]
+
+
+def plan(
+    protocol: str,
+    defenses: dict[str, bool],
+    sizes: Sizes,
+    *,
+    tables: Sequence[int] = (),
+    figures: Sequence[int] = (),
+    attacks: Collection[str] = (),
+    parts: Collection[str] = (),
+) -> list[Planned]:
+    """Return what has to be measured, the adaptive attack first.
+
+    Parameters
+    ----------
+    protocol : {"paper", "strong", "both"}
+        What is run where neither a table nor a figure is named.
+    defenses : dict
+        Name in `bench.baselines` -> whether it draws at random; "none" and "ours" are among them.
+    tables, figures : sequence of int
+        Of the paper: only what these need.
+    attacks : collection of str
+        The attacks that there are.
+    parts : collection of str
+        Of `PARTS`: only these of what the protocol has.
+
+    Raises
+    ------
+    UsageError
+        If there is no such protocol, table or figure.
+    """
+    if protocol not in PROTOCOLS:
+        raise UsageError(f"protocol {protocol!r}: expected one of {', '.join(PROTOCOLS)}")
+    if set(tables) - {1, 2, 3} or set(figures) - {1, 2, 3, 4}:
+        raise UsageError("the paper has Tables 1 to 3 and Figures 1 to 4")
+    everything = not tables and not figures
+    first = [name for name in ("ours", "none") if name in defenses]
+    others = [name for name in defenses if name not in first]
+    planned: list[Planned] = []
+    if everything or 2 in tables:
+        for name in (*first, *others):
+            images = sizes.images if name in first else sizes.part(4)
+            # The untargeted attack doubles the time: it is run where the answer matters.
+            goals = (True, False) if name in first else (True,)
+            planned += _curve(name, sizes, images, randomised=defenses[name], goals=goals)
+    if everything:
+        for name in first:
+            planned += _checks(name, sizes, defenses[name])
+            if protocol != "paper":
+                planned += _every_attack(name, sizes, defenses[name])
+        planned += _aware(sizes) if "ours" in defenses else []
+    if 1 in tables or (everything and (not parts or "draws" in parts)):
+        planned += _table_1((*first, *others), sizes)
+    else:
+        # The curve at no distortion, and accuracy on clean pictures, need a few draws of every defence in any case.
+        planned += [
+            Planned("draws", Cell("draws", name, draws=sizes.draws), sizes.images) for name in (*first, *others)
+        ]
+    if (3 in tables or (everything and protocol != "strong")) and len(first) == 2:
+        planned += _table_3(sizes)
+    if 3 in figures or 2 in tables or (everything and protocol != "strong"):
+        # In the paper only the defences that withstand BPDA are shown to BPDA+EOT.
+        planned += [_rounds(name, sizes, "bpda", sizes.images) for name in (*first, *others) if name != "none"]
+        withstand = [name for name in ("ours", "rand", "crop") if name in defenses]
+        planned += [_rounds(name, sizes, "bpda+eot", sizes.part(2)) for name in withstand]
+    roles = {role for part in parts for role in PARTS[part]} | {"draws"}
+    return [
+        item
+        for item in planned
+        if (item.cell.attack in attacks or item.cell.kind != "attack") and (not parts or item.role in roles)
+    ]

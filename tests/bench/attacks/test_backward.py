@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.attacks.backward import Identity, Resampling, pull_back_remap
+from edgedefend.errors import InputError
+from edgedefend.grid import Grid, remap, sample_grid
+
+
+@settings(deadline=None)  # the first call compiles a kernel
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32))
+def test_the_remap_is_pulled_back_exactly(height, width, seed):
+    """It is linear, so the derivative must satisfy <remap(x), w> = <x, back(w)> for every x and w."""
+    rng = np.random.default_rng(seed)
+    grid = sample_grid(height, width, 5, 0.4, rng=rng)
+    picture = rng.integers(0, 256, (height, width, 3), np.uint8)
+    weights = rng.integers(-9, 10, (height, width, 3)).astype(np.float32)
+    back = pull_back_remap(weights, grid, (height, width))
+    assert back.shape == picture.shape
+    ahead = (remap(picture, grid).astype(np.float64) * weights).sum()
+    assert (picture * back.astype(np.float64)).sum() == pytest.approx(ahead)
+
+
+def test_a_pixel_collects_from_its_copies_and_a_dropped_one_gets_nothing():
+    grid = Grid(np.int32([1, 1, 0]), np.int32([2, 0, 0]))  # column 1 and row 2 are dropped
+    weights = np.ones((3, 3, 3), np.float32)
+    back = pull_back_remap(weights, grid, (3, 3))[..., 0]
+    assert back.tolist() == [[2, 0, 1], [4, 0, 2], [0, 0, 0]]
+
+
+def test_the_way_forward_is_the_defence_to_the_bit(defense):
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (3, 40, 48, 3), np.uint8)
+    defended, grids = Resampling(defense).forward(pictures, rng)
+    for picture, one, grid in zip(pictures, defended, grids, strict=True):
+        assert np.array_equal(one, defense(picture, grid=grid))
+    assert not np.array_equal(grids[0].rows, grids[1].rows)
+
+
+def test_all_four_corners_are_drawn(defense):
+    rng = np.random.default_rng(1)
+    pictures = np.zeros((40, 40, 48, 3), np.uint8)
+    _, grids = Resampling(defense).forward(pictures, rng)
+    # A grid that starts at the top has its first row there; at the other end rows are lost or repeated.
+    for axis, last in ((0, 39), (1, 47)):
+        assert any(grid[axis][0] > 0 for grid in grids)
+        assert any(grid[axis][-1] < last for grid in grids)
+
+
+def test_the_soft_quantiser_changes_the_way_back_only(defense):
+    rng = np.random.default_rng(2)
+    pictures = rng.integers(0, 256, (2, 40, 48, 3), np.uint8)
+    images, weights = pictures / np.float32(255), rng.normal(0, 1, pictures.shape).astype(np.float32)
+    straight, soft = Resampling(defense), Resampling(defense, quantizer="soft")
+    one, grids = straight.forward(pictures, np.random.default_rng(3))
+    other, _ = soft.forward(pictures, np.random.default_rng(3))
+    assert np.array_equal(one, other)
+    back, smooth = (way.pull_back(images, grids, weights) for way in (straight, soft))
+    assert not np.allclose(back, smooth)
+    assert np.corrcoef(back.ravel(), smooth.ravel())[0, 1] > 0.8
+
+
+def test_the_identity_hands_the_gradient_through(defend):
+    weights = np.random.default_rng(4).normal(0, 1, (1, 8, 8, 3)).astype(np.float32)
+    assert Identity(defend).pull_back(weights, None, weights) is weights
+
+
+def test_an_unknown_quantiser(defense):
+    with pytest.raises(InputError, match="'soft'"):
+        Resampling(defense, quantizer="hard")

@@ -1,0 +1,379 @@
+"""`bench robustness` as a user meets it, on a small real model; and the marks of an evaluation not to be believed."""
+
+import contextlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+
+import bench.robustness
+from bench.attacks.base import Gradient
+from bench.robustness import sanity
+from bench.robustness.cells import Cell, CellChain, Photo, chains_of
+from bench.robustness.detection import detect
+from bench.robustness.protocols import Sizes, plan
+from bench.robustness.store import ResultStore
+from bench.sections import section_of
+from edgedefend.cli import main
+from edgedefend.errors import UsageError
+from tests.conftest import one_line
+
+SCHEMA = Path(bench.robustness.__file__).with_name("result.schema.json")
+# At this size of change the colour model falls, also behind the defence: its answers are means of channels.
+SMALL = ["--quick", "--images", 3, "--epsilon", 0.02, "--epsilon", 0.4, "--steps", 6, "--defense", "none"]
+
+
+# -- the whole of it ---------------------------------------------------------------------------------------------------
+
+
+def command_line(*words: object) -> subprocess.CompletedProcess[str]:
+    """Run ``edgedefend ...`` in this process: a process of its own would import TensorFlow again."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.raises(SystemExit) as stop, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        main([str(word) for word in words])
+    return subprocess.CompletedProcess(words, int(stop.value.code or 0), out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(scope="module")
+def finished(color_model_file, color_photographs, tmp_path_factory):
+    out = tmp_path_factory.mktemp("robustness") / "out"
+    words = ["bench", "robustness", color_model_file, "--data", color_photographs, *SMALL, "--defense", "ours"]
+    result = command_line(*words, "--out", out)
+    assert result.returncode == 0, result.stderr
+    return words, out, result
+
+
+def test_a_run_says_what_it_found_and_follows_its_schema(finished):
+    _, out, run = finished
+    result = json.loads((out / "robustness.json").read_text())
+    jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text())).validate(result)
+    assert result["missing"] == 0
+    assert result["conditions"]["verdict"] == "TAINTED" and "quick" in " ".join(result["conditions"]["reasons"])
+    curve = result["defenses"]["none"]["curve"]
+    assert [point["epsilon"] for point in curve] == [0, 0.02, 0.4]
+    assert curve[0]["robust_accuracy"]["value"] == 1
+    assert curve[-1]["attack_success_rate"]["value"] == 1, "an attack that cannot break the bare model proves nothing"
+    assert result["defenses"]["ours"]["clean_accuracy"]["n"] == 3
+    assert "times the distortion" in run.stdout
+    assert {path.name for path in out.iterdir()} >= {"report.html", "report.md", "security-curve.png"}
+
+
+def test_a_finished_run_is_not_run_again(finished):
+    words, out, _ = finished
+    records = (out / "work" / "records.jsonl").read_bytes()
+    again = command_line(*words, "--out", out)
+    assert again.returncode == 0, again.stderr
+    assert (out / "work" / "records.jsonl").read_bytes() == records
+    assert "100.0 % done" in again.stderr
+
+
+def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been_killed(finished, tmp_path):
+    words, out, _ = finished
+    command = [sys.executable, "-m", "edgedefend.cli", *map(str, words), "--out", str(tmp_path / "out")]
+    records = tmp_path / "out" / "work" / "records.jsonl"
+    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    end = time.monotonic() + 120
+    while time.monotonic() < end and not (records.exists() and records.read_bytes().count(b"\n") >= 5):
+        time.sleep(0.02)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    before = records.read_bytes().count(b"\n")
+    whole = sorted((out / "work" / "records.jsonl").read_text().splitlines())
+    assert 5 <= before < len(whole)
+    assert subprocess.run(command, check=False, capture_output=True, env=os.environ.copy()).returncode == 0
+    # The same records: every task has random streams of its own, whatever was done before it.
+    assert sorted(records.read_text().splitlines()) == whole
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["processes", "dask"])
+@pytest.mark.filterwarnings("ignore")  # Dask's own
+def test_other_places_give_the_same_records(finished, tmp_path, where):
+    words, out, _ = finished
+    with contextlib.ExitStack() as stack:
+        place = ["--workers", 2]
+        if where == "dask":
+            distributed = pytest.importorskip("distributed", reason="needs the extra 'dask'")
+            cluster = stack.enter_context(
+                distributed.LocalCluster(
+                    n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
+                )
+            )
+            place = ["--engine", "dask", "--scheduler", cluster.scheduler_address]
+        result = command_line(*words, *place, "--out", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    here = (out / "work" / "records.jsonl").read_text().splitlines()
+    there = (tmp_path / "out" / "work" / "records.jsonl").read_text().splitlines()
+    assert sorted(there) == sorted(here)
+
+
+def test_results_of_another_seed_are_not_mixed_in(finished):
+    words, out, _ = finished
+    assert "another seed" in one_line(command_line(*words, "--out", out, "--seed", 5), 3)
+
+
+def test_a_hostile_result_is_only_text(finished):
+    _, out, _ = finished
+    result = json.loads((out / "robustness.json").read_text())
+    result["defenses"]["none"]["title"] = "<script>alert(1)</script>"
+    result["defenses"]["ours"]["curve"] = [{"epsilon": "x", "robust_accuracy": []}, 7]
+    result["rounds"] = {"bpda": 3}
+    result["detection"] = {"a": {"area": "<b>"}}
+    section = section_of("x.json", result)
+    assert any("<script>" in table.header[1] or "<script>" in str(table.rows) for table in section.tables)
+    from bench.report import html_page
+
+    assert "<script" not in html_page([section], "x")
+
+
+# -- bad input ---------------------------------------------------------------------------------------------------------
+
+
+def test_bad_input_is_one_line(color_model_file, color_photographs, color_bundles, tmp_path):
+    def run(*words, data=color_photographs):
+        return command_line("bench", "robustness", "--data", data, "--out", tmp_path / "out", *SMALL, *words)
+
+    line = one_line(run(color_bundles / "fp32" / "model.tflite"), 3)
+    assert "has no gradients" in line and "give the bundle" in line
+    line = one_line(run(color_bundles / "fp32"), 3)
+    assert "holds only a TFLite model" in line and "--model" in line
+    (tmp_path / "wrong.csv").write_text("picture,class\n1.png,2\n")
+    assert "file,label[,target]" in one_line(run(color_model_file, data=tmp_path / "wrong.csv"), 3)
+    line = one_line(run(color_model_file, "--images", 50), 3)
+    assert "gets 12 of its 12 photographs right, 50 are asked for" in line
+    assert "no defence 'nothing'" in one_line(run(color_model_file, "--defense", "nothing"), 2)
+    assert not (tmp_path / "out" / "robustness.json").exists()
+
+
+def test_a_bundle_with_its_own_model_is_evaluated_with_the_bundle_s_table(
+    color_model_file, color_photographs, color_bundles, tmp_path
+):
+    bundle = color_bundles / "int8"
+    words = ["--data", color_photographs, "--out", tmp_path / "out", *SMALL, "--table", 1, "--model", color_model_file]
+    result = command_line("bench", "robustness", bundle, *words)
+    assert result.returncode == 0, result.stderr
+    found = json.loads((tmp_path / "out" / "robustness.json").read_text())["bundle"]
+    table = json.loads((bundle / "quant_table.json").read_text())["quant_table"]
+    assert np.allclose(found["quant_table"], table, atol=1e-3)
+
+
+def test_another_model_than_the_bundle_s_is_refused(color_photographs, color_bundles, color_model_file, tmp_path):
+    from convert.tf import import_tensorflow
+
+    keras = import_tensorflow().keras
+    model = keras.models.load_model(color_model_file)
+    model.get_layer("blur").set_weights([np.full((3, 3, 3, 1), 1 / 8, np.float32)])
+    for name in ("colors.toml", "labels.txt"):
+        (tmp_path / name).write_text((color_model_file.parent / name).read_text())
+    model.save(tmp_path / "colors.keras")
+    words = ["--data", color_photographs, "--out", tmp_path / "out", *SMALL, "--model", tmp_path / "colors.keras"]
+    line = one_line(command_line("bench", "robustness", color_bundles / "fp32", *words), 3)
+    assert "was made from other weights" in line
+
+
+def test_gradients_of_nan_are_counted_and_never_a_success(color_model_file, color_photographs, tmp_path):
+    """The square root of zero has an infinite slope: answers are right, gradients are not numbers."""
+    from convert.tf import import_tensorflow
+
+    keras = import_tensorflow().keras
+    inputs = keras.layers.Input((40, 48, 3))
+    means = keras.layers.GlobalAveragePooling2D()(keras.layers.ReLU(threshold=0.0)(inputs))
+    # 0 * sqrt(0): adds nothing forwards, and 0 * infinity backwards.
+    odd = keras.ops.sqrt(keras.layers.GlobalAveragePooling2D()(inputs * 0.0))
+    outputs = keras.layers.Dense(3, activation="softmax", name="colors")(means + odd)
+    model = keras.Model(inputs, outputs)
+    model.get_layer("colors").set_weights([8 * np.eye(3, dtype=np.float32), np.zeros(3, np.float32)])
+    model.save(tmp_path / "nan.keras")
+    for name in ("colors.toml", "labels.txt"):
+        (tmp_path / name.replace("colors", "nan")).write_text((color_model_file.parent / name).read_text())
+    words = ["--data", color_photographs, "--out", tmp_path / "out", *SMALL]
+    result = command_line("bench", "robustness", tmp_path / "nan.keras", *words)
+    assert result.returncode == 0, result.stderr
+    found = json.loads((tmp_path / "out" / "robustness.json").read_text())["defenses"]["none"]
+    assert any(row["nonfinite"] for row in found["attacks"].values())
+    assert found["curve"][-1]["attack_success_rate"]["value"] == 0
+    assert any("gradients are numbers" in reason for reason in found["unreliable"])
+
+
+# -- plans -------------------------------------------------------------------------------------------------------------
+
+DEFENSES = {"none": False, "ours": True, "jpeg": False, "rand": True}
+
+
+def test_a_table_alone_needs_only_its_own_attacks():
+    attacks = {"adaptive", "pgd", "i-fgsm", "l-bfgs", "c&w"}
+    one = plan("paper", DEFENSES, Sizes(), tables=[1], attacks=attacks)
+    assert {item.role for item in one} == {"draws"}
+    assert {item.cell.draws for item in one} == {100} and {item.images for item in one} == {100}
+    three = plan("paper", DEFENSES, Sizes(), tables=[3], attacks=attacks)
+    assert {item.cell.attack for item in three if item.role == "standard"} == {"i-fgsm", "l-bfgs", "c&w"}
+    figure = plan("paper", DEFENSES, Sizes(), figures=[3], attacks=attacks)
+    assert {item.cell.defense for item in figure if item.role == "bpda+eot"} == {"ours", "rand"}
+    assert all(item.cell.options["eot_samples"] == 30 for item in figure if item.role == "bpda+eot")
+    with pytest.raises(UsageError, match="Tables 1 to 3"):
+        plan("paper", DEFENSES, Sizes(), tables=[4])
+
+
+def test_the_adaptive_attack_comes_first_and_at_full_size():
+    planned = plan("strong", DEFENSES, Sizes(), attacks={"adaptive", "pgd", "square"})
+    assert (planned[0].cell.defense, planned[0].cell.attack, planned[0].images) == ("ours", "adaptive", 100)
+    others = [item for item in planned if item.role == "curve" and item.cell.defense not in ("ours", "none")]
+    assert {item.images for item in others} == {25}
+
+
+def photo(name):
+    return Photo(name, f"/{name}", 0, 1, "0" * 64)
+
+
+def test_an_early_success_saves_the_larger_epsilons(tmp_path):
+    cell = Cell("attack", "none", "adaptive", points=(0.1, 0.2, 0.3))
+    chain = CellChain(cell, 0, (photo("a"), photo("b")))
+    with ResultStore(tmp_path, {}) as store:
+        assert chain.left(store) == 6
+        assert [p.name for p in chain.next_task(store).photos] == ["a", "b"]
+        for name, hit in (("a", 1.0), ("b", 0.9)):
+            store.append(
+                [{"cell": cell.id, "image": photo(name).key, "point": "0.1", "select": {"hit": hit, "right": 0.0}}]
+            )
+        task = chain.next_task(store)
+        assert task.point == 0.2 and [p.name for p in task.photos] == ["b"]
+        assert chain.left(store) == 2
+
+
+def test_every_purpose_and_task_has_a_stream_of_its_own():
+    cell = Cell("attack", "ours", "adaptive")
+    draws = {
+        cell.rng(seed, first, point, purpose).random()
+        for seed in (0, 1)
+        for first in (0, 8)
+        for point in (0.01, 0.02)
+        for purpose in ("attack", "select", "judge")
+    }
+    assert len(draws) == 24
+    assert cell.rng(0, 0, 0.01, "judge").random() == cell.rng(0, 0, 0.01, "judge").random()
+    assert Cell("attack", "ours", "adaptive", options={"steps": 5}).id != cell.id
+
+
+def test_chunks_do_not_depend_on_how_many_photographs_there_are():
+    cell = Cell("attack", "none", chunk=4)
+    few = chains_of([cell], [photo(str(n)) for n in range(8)])
+    many = chains_of([cell], [photo(str(n)) for n in range(11)])
+    assert [chain.photos for chain in many[:2]] == [chain.photos for chain in few]
+    assert len(many[2].photos) == 3
+    assert sum(len(chain.photos) for chain in chains_of([cell], [photo(str(n)) for n in range(11)], {cell.id: 5})) == 5
+
+
+# -- sanity ------------------------------------------------------------------------------------------------------------
+
+
+def judged(image, *, hit=0.0, right=1.0, draws=10, l2_rms=0.01, judged_on="fresh", nonfinite=0):
+    verdict = {"hit": hit, "right": right, "draws": draws}
+    return {
+        "image": image,
+        "judge": {"ours": verdict},
+        "l2_rms": l2_rms,
+        "judged_on": judged_on,
+        "nonfinite": nonfinite,
+    }
+
+
+def both(good, bad):
+    """Assert that a check passes on the one and fails on the other."""
+    assert good["passed"] is True
+    assert bad["passed"] is False
+    assert sanity.unreliable([good]) == []
+    assert sanity.unreliable([bad]) == [f"{bad['name']}: {bad['detail']}"]
+
+
+def test_each_check_can_fail():
+    low, high = [judged("a", hit=0.1, right=0.9)], [judged("a", hit=0.9, right=0.0)]
+    both(sanity.more_steps(high, high, "ours", 3), sanity.more_steps(low, high, "ours", 3))
+    both(sanity.black_box(high, {"square": low}, "ours"), sanity.black_box(low, {"square": high}, "ours"))
+    both(sanity.unbounded(high * 2 + [judged("b", hit=1.0)] * 8, "ours"), sanity.unbounded(low, "ours"))
+    once = [judged("a", draws=1)]
+    both(sanity.several_draws(high, "ours", randomised=True), sanity.several_draws(once, "ours", randomised=True))
+    assert sanity.several_draws(once, "ours", randomised=False)["passed"]
+    both(sanity.fresh_draws(high), sanity.fresh_draws([judged("a", judged_on="own")]))
+    both(sanity.finite_gradients(high), sanity.finite_gradients([judged("a", nonfinite=3)]))
+    assert sanity.more_steps([], [], "ours", 3)["passed"] is None
+
+
+class Slope:
+    """A model whose gradient is one everywhere, or nothing."""
+
+    randomised = False
+
+    def __init__(self, value=1.0):
+        self.value = value
+
+    def gradient(self, images, classes, *, targeted, loss="cross_entropy", rng=None):
+        count = len(images)
+        gradient = np.full(images.shape, self.value, np.float32)
+        return Gradient(gradient, np.zeros((count, 1, 2), np.float32), np.zeros(count), np.zeros(count, np.int64), 1)
+
+    def logits(self, images, rng=None):
+        return np.zeros((len(images), 2), np.float32)
+
+
+def attack_at(model, images, *, honest):
+    current = images.copy()
+    for _ in range(4):
+        found = model.gradient(current if honest else images, np.zeros(len(images), np.int32), targeted=True)
+        current = current - np.float32(0.01) * found.gradient
+    return current
+
+
+def test_an_attack_that_looks_only_at_the_clean_image_is_found_out():
+    """The published evaluation of this defence took its gradient there."""
+    images = np.full((2, 4, 4, 3), 0.5, np.float32)
+    checks = []
+    for honest in (True, False):
+        probe = sanity.GradientProbe(Slope())
+        checks.append(sanity.current_iterate(probe, attack_at(probe, images, honest=honest)))
+    both(*checks)
+
+
+def test_our_attack_takes_its_gradient_where_it_stands():
+    from bench.attacks.adaptive import adaptive_attack
+
+    probe = sanity.GradientProbe(Slope())
+    images = np.full((2, 8, 8, 3), 0.5, np.float32)
+    result = adaptive_attack(5)(
+        probe, images, np.zeros(2, np.int32), np.ones(2, np.int32), epsilon=0.1, norm="l2_rms",
+        rng=np.random.default_rng(0),
+    )  # fmt: skip
+    assert sanity.current_iterate(probe, result.images)["passed"] is True
+
+
+def test_gradients_of_zero_are_found_out():
+    images = np.full((2, 4, 4, 3), 0.5, np.float32)
+    checks = []
+    for value in (1.0, 0.0):
+        probe = sanity.GradientProbe(Slope(value))
+        attack_at(probe, images, honest=True)
+        checks.append(sanity.nonzero_gradients(probe))
+    both(*checks)
+    assert probe.zero == probe.total == 8
+
+
+# -- detection ---------------------------------------------------------------------------------------------------------
+
+
+def test_detection_of_what_is_apart_and_of_what_is_not():
+    clean, attacked = [0.1, 0.2, 0.3] * 20, [0.7, 0.8] * 30
+    apart = detect(clean, attacked)
+    assert apart["area"] == 1 and apart["false_alarms"]["value"] == 0 and apart["detected"]["value"] == 1
+    same = detect(clean, clean)
+    assert same["area"] == pytest.approx(0.5)
+    assert same["false_alarms"]["value"] == 1
+    assert detect(attacked, clean)["area"] == 0
+    assert detect([], attacked) is None
+    assert apart["false"][0] == 0 and apart["true"][-1] == 1

@@ -1,0 +1,156 @@
+"""Verdicts and curves on records whose right answer is known."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.attacks.base import to_unit
+from bench.robustness.curve import (
+    distortion_ratio,
+    queries_to_success,
+    security_curve,
+    smallest_distortions,
+    strongest,
+)
+from bench.robustness.judge import as_pictures, ask, distortion
+from edgedefend.errors import InputError
+
+
+def record(image, l2_rms, *, hit, right=0.0, select_hit=None, select_right=None, queries=10):
+    verdict = {"hit": hit, "right": right, "draws": 10, "nonfinite": 0}
+    select = {**verdict, "hit": hit if select_hit is None else select_hit}
+    select["right"] = right if select_right is None else select_right
+    return {"image": image, "l2_rms": l2_rms, "select": select, "judge": {"ours": verdict}, "queries": queries}
+
+
+# -- pictures ----------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.floats(0.0002, 0.08), st.sampled_from(["l2_rms", "linf"]))
+def test_rounding_never_gives_the_attacker_more_and_hardly_less(seed, epsilon, norm):
+    rng = np.random.default_rng(seed)
+    clean = rng.integers(0, 256, (2, 32, 32, 3), np.uint8)
+    change = rng.normal(size=clean.shape)
+    if norm == "linf":
+        change = epsilon * np.sign(change)
+    else:
+        change *= epsilon / np.sqrt(np.mean(change**2, axis=(1, 2, 3), keepdims=True))
+    images = np.clip(to_unit(clean) + change, 0, 1).astype(np.float32)
+    before = np.sqrt(np.mean((images - to_unit(clean)) ** 2, axis=(1, 2, 3)))
+    pictures = as_pictures(images, clean, norm=norm)
+    l2_rms, linf = distortion(pictures, clean)
+    if norm == "linf":
+        assert (linf <= epsilon + 1e-6).all()
+    else:
+        assert (l2_rms <= before + 1e-6).all()
+        # One more level in one of 3072 values is the finest step there is; ties of the rounding take a few.
+        assert (l2_rms >= 0.93 * before - 0.0002).all()
+
+
+def test_plain_rounding_would_have_lost_a_small_change():
+    """What the scaling is for: at a third of a level the rounded picture would be the clean one."""
+    clean = np.full((1, 16, 16, 3), 100, np.uint8)
+    images = to_unit(clean) + np.float32(0.3 / 255) * np.linspace(0.2, 1, 256, dtype=np.float32).reshape(1, 16, 16, 1)
+    assert (np.rint(images * 255) == clean).all()
+    l2_rms, _ = distortion(as_pictures(images, clean), clean)
+    assert l2_rms[0] > 0.0005
+
+
+def test_an_image_that_is_no_number_comes_back_clean():
+    clean = np.full((1, 8, 8, 3), 7, np.uint8)
+    images = np.full((1, 8, 8, 3), np.nan, np.float32)
+    assert (as_pictures(images, clean) == clean).all()
+    with pytest.raises(InputError, match="norm"):
+        as_pictures(images, clean, norm="l2")
+
+
+# -- verdicts ----------------------------------------------------------------------------------------------------------
+
+
+class MeanLevel:
+    """Class 0 for dark images, 1 for bright ones, NaN for white."""
+
+    def logits(self, images):
+        mean = images.mean(axis=(1, 2, 3))
+        out = np.stack([1 - mean, mean], axis=1)
+        out[mean > 0.99] = np.nan
+        return out
+
+
+def test_the_verdict_counts_fresh_draws():
+    pictures = np.stack([np.full((4, 4, 3), level, np.uint8) for level in (40, 200, 255)])
+    labels, targets = np.array([0, 0, 0], np.int32), np.array([1, 1, 1], np.int32)
+
+    def defend(batch, rng):
+        return np.where(rng.random((len(batch), 1, 1, 1)) < 0.5, 255 - batch, batch).astype(np.uint8)
+
+    rng = np.random.default_rng(0)
+    dark, bright, white = ask(MeanLevel(), lambda b, r: b, pictures, labels, targets, draws=2, rng=rng)
+    assert (dark["right"], dark["hit"]) == (1.0, 0.0)
+    assert (bright["right"], bright["hit"]) == (0.0, 1.0)
+    assert (white["right"], white["hit"], white["nonfinite"]) == (0.0, 0.0, 2), "NaN is never a success"
+    often = ask(MeanLevel(), defend, pictures[:1], labels[:1], targets[:1], draws=200, rng=rng)[0]
+    assert 0.35 < often["right"] < 0.65
+    assert often["right"] + often["hit"] == pytest.approx(1)
+    untargeted = ask(MeanLevel(), lambda b, r: b, pictures, labels, None, draws=1, rng=rng)
+    assert [verdict["hit"] for verdict in untargeted] == [0.0, 1.0, 0.0]
+
+
+# -- curves ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_attacker_has_the_best_of_what_he_could_afford():
+    records = [record("a", 0.01, hit=1.0), record("a", 0.02, hit=0.2), record("b", 0.02, hit=0.6)]
+    chosen = strongest(records, 0.03, "ours", targeted=True)
+    assert chosen["a"]["l2_rms"] == 0.01
+    assert chosen["b"]["l2_rms"] == 0.02
+    assert set(strongest(records, 0.015, "ours", targeted=True)) == {"a"}
+    clean = {"a": {"right": 1.0, "hit": 0.0}, "b": {"right": 0.9, "hit": 0.0}}
+    rates = [
+        point["attack_success_rate"]["value"] for point in security_curve(clean, records, [], [0.01, 0.02], "ours")
+    ]
+    assert rates == pytest.approx([0.0, 0.5, 0.8])
+
+
+def test_he_chooses_by_his_own_draws_and_is_judged_by_others():
+    """Were he judged by the draws that he chose by, the best of many lucky pictures would count as success."""
+    lucky, good = record("a", 0.01, hit=0.1, select_hit=0.9), record("a", 0.01, hit=0.6, select_hit=0.7)
+    assert strongest([good, lucky], 0.05, "ours", targeted=True)["a"] is lucky
+    curve = security_curve({"a": {"right": 1.0, "hit": 0.0}}, [good, lucky], [], [0.05], "ours")
+    assert curve[-1]["attack_success_rate"]["value"] == pytest.approx(0.1)
+
+
+def test_untargeted_attacks_cost_accuracy_but_are_no_targeted_success():
+    clean = {"a": {"right": 1.0, "hit": 0.0}}
+    curve = security_curve(clean, [], [record("a", 0.01, hit=1.0, right=0.25)], [0.01], "ours")
+    assert [point["robust_accuracy"]["value"] for point in curve] == [1.0, 0.25]
+    assert [point["attack_success_rate"]["value"] for point in curve] == [0.0, 0.0]
+    assert curve[0]["robust_accuracy"]["n"] == 1
+
+
+def test_the_ratio_is_that_of_the_medians():
+    bare = {f"{n}": 0.001 * (n + 1) for n in range(9)}
+    ours = {name: 5 * value for name, value in bare.items()}
+    result = distortion_ratio(ours, bare)
+    assert result["ratio"] == pytest.approx(5)
+    assert result["median"] == pytest.approx(0.025)
+    assert result["low"] <= 5 <= result["high"]
+    assert result["n"] == 9
+
+
+def test_a_ratio_that_is_not_known_is_not_invented():
+    never = dict.fromkeys("abc", math.inf)
+    result = distortion_ratio(never, dict.fromkeys("abc", 0.001))
+    assert result["median"] is None and result["ratio"] is None
+    assert distortion_ratio({}, {})["n"] == 0
+    assert distortion_ratio(never, never)["low"] is None
+
+
+def test_an_attack_that_fails_has_no_smallest_distortion():
+    records = [record("a", 0.01, hit=0.4), record("a", 0.02, hit=0.6), record("b", 0.05, hit=0.0)]
+    assert smallest_distortions(records, "ours") == {"a": 0.02, "b": math.inf}
+    assert queries_to_success(records, "ours") == {"median": 10.0, "succeeded": 1, "n": 2}
