@@ -211,8 +211,13 @@ def _drain(
         while waiting and len(running) < width:
             chain = waiting.pop()
             task = chain.next_task(store)
-            if task is not None:
+            if task is None:
+                continue
+            try:
                 running[executor.submit(execute, task)] = chain
+            except concurrent.futures.BrokenExecutor:
+                waiting.append(chain)  # a pool that broke since the last look refuses it: it is still to be done
+                raise
         if not running:
             return
         for future in concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED).done:

@@ -32,7 +32,7 @@ def test_nothing_to_say_of_a_good_one():
         ({"delivery": {"lost": 0, "doubled_unexcused": 2, "in_order": True}}, "2 doubled"),
         ({"delivery": {"lost": 0, "doubled_unexcused": 0, "in_order": False}}, "out of order"),
         ({"growth": {**GOOD["growth"], "memory_mb_end": 120.0}}, "memory has grown"),
-        ({"growth": {**GOOD["growth"], "files_end": 13}}, "open files"),
+        ({"growth": {**GOOD["growth"], "files_end": 15}}, "open files"),
         ({"age_ms": {"ratio": 2.1}}, "p99"),
         ({"age_ms": {"ratio": None}}, "p99"),
         ({"requests": {"200": 10, "no answer": 1}}, "HTTP"),

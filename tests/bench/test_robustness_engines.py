@@ -1,9 +1,12 @@
 """One process, several, or a Dask cluster: nothing lost, nothing counted twice, also when a worker is killed."""
 
+import concurrent.futures
+import contextlib
 import os
 import signal
 import time
 from collections import Counter
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,6 +83,30 @@ def test_a_killed_process_is_replaced(tmp_path):
     lines, ran = run(tmp_path, engine(workers=2), "die")
     assert len(lines) == len(set(lines)) == 18
     assert ran["i2-2"] == 2  # the one it died at was done again
+
+
+def test_a_pool_that_breaks_before_a_task_reaches_it_loses_no_chain(tmp_path):
+    """A process may die between two looks: then it is the handing over that fails, not a task."""
+    sessions = []
+
+    class Refuses(concurrent.futures.ThreadPoolExecutor):
+        def submit(self, fn, /, *args, **kwargs):
+            if len(sessions) == 1 and args[0][:2] == ("i1", "2"):
+                raise BrokenProcessPool("a process has died")
+            return super().submit(fn, *args, **kwargs)
+
+    class Where:
+        width = 2
+
+        @contextlib.contextmanager
+        def session(self):
+            sessions.append(1)
+            with Refuses(2) as pool:
+                yield pool
+
+    lines, _ = run(tmp_path, Where(), count=3)
+    assert len(lines) == len(set(lines)) == 9
+    assert len(sessions) == 2
 
 
 @pytest.mark.slow

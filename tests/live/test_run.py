@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -263,7 +264,7 @@ def test_systemd_hears_of_the_first_answer_of_life_and_of_the_end(start_run, col
 
 
 def test_a_reader_that_goes_away_is_no_error(color_bundles, color_video):
-    command = f"python -m edgedefend.cli run {color_bundles}/int8 {color_video} --live | head -2"
+    command = f"{sys.executable} -m edgedefend.cli run {color_bundles}/int8 {color_video} --live | head -2"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, check=False)
     assert len(done.stdout.splitlines()) == 2
     assert done.stderr == ""
