@@ -36,8 +36,7 @@ def _service(bundle: Bundle, *, workers: int, threads: int, waiting: int) -> Ite
     words += ["--workers", str(workers), "--threads", str(threads), "--waiting", str(waiting)]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
-        assert process.stdout is not None  # noqa: S101 - it is a pipe
-        line = process.stdout.readline()
+        line = process.stdout.readline() if process.stdout else ""
         if "http://" not in line:
             raise EdgeDefendError(f"the service does not start: {process.communicate()[1].strip()}")
         yield int(line.rsplit(":", 1)[1])

@@ -191,12 +191,9 @@ class Spool:
             for segment in self._segments:
                 if segment.last <= self._sent:
                     continue
-                if segment is not self._reading:
-                    self._close_reader()
-                    self._reader, self._reading = segment.path.open("rb"), segment
-                assert self._reader is not None  # noqa: S101 - for the type checker: set with `_reading`
-                while self._reader.tell() < segment.size:
-                    message = _parse(self._reader.readline())
+                reader = self._reader_of(segment)
+                while reader.tell() < segment.size:
+                    message = _parse(reader.readline())
                     if message is not None and message[0] > self._sent:
                         self._sent = message[0]
                         return message
@@ -205,6 +202,13 @@ class Spool:
                     self._sent = message[0]
                     return message
             return None
+
+    def _reader_of(self, segment: _Segment) -> BinaryIO:
+        """Return the open file of `segment`, where it was left; the one of another segment is closed."""
+        if self._reader is None or segment is not self._reading:
+            self._close_reader()
+            self._reader, self._reading = segment.path.open("rb"), segment
+        return self._reader
 
     def _close_reader(self) -> None:
         if self._reader is not None:

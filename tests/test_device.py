@@ -70,7 +70,11 @@ def test_garbage_in_every_file_raises_nothing(tmp_path):
             if path.is_file() and "device-tree" not in str(path):
                 path.write_bytes(b"\xff\x00garbage: 99999999999999999999\n")
         device.run.answers = dict.fromkeys(device.run.answers, "\x00garbage CPU [ RAM \n")
-        json.dumps([device.facts(), device.snapshot(), device.power_modes()])
+        facts, snapshot = device.facts(), device.snapshot()
+        json.dumps([facts, snapshot, device.power_modes()])
+        # Nothing that was read there is taken for a measurement.
+        assert not snapshot["throttled_now"]
+        assert snapshot["temperature_c"] is None, name
 
 
 def test_this_machine():

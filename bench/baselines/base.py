@@ -58,6 +58,8 @@ class Baseline(ABC):
         Whether two draws of one picture may differ.
     averaged_draws : int
         Draws whose answers its authors average; one here is one draw.
+    ingredients : Ingredients
+        What it was made from.
     """
 
     name: ClassVar[str]
@@ -65,6 +67,9 @@ class Baseline(ABC):
     source: ClassVar[str]
     randomised: ClassVar[bool]
     averaged_draws: ClassVar[int] = 1
+
+    def __init__(self, ingredients: Ingredients) -> None:
+        self.ingredients = ingredients
 
     @property
     def reported(self) -> Reported:

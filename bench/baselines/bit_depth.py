@@ -23,6 +23,7 @@ class BitDepth(Baseline):
     randomised = False
 
     def __init__(self, ingredients: Ingredients) -> None:
+        super().__init__(ingredients)
         steps = 2**BITS - 1
         self._levels = as_levels(np.rint(np.arange(256) / 255 * steps) / steps * 255)
 

@@ -22,6 +22,7 @@ class FeatureDistillation(Baseline):
     randomised = False
 
     def __init__(self, ingredients: Ingredients) -> None:
+        super().__init__(ingredients)
         self.quant_table = load_quant_table("feature-distillation")
 
     def one(self, picture: Picture, rng: np.random.Generator) -> Picture:

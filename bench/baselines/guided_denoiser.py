@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.baselines.base import Baseline, Ingredients, Picture, as_levels
-from bench.baselines.parts import part_for, why_missing
+from bench.baselines.base import Picture, as_levels
+from bench.baselines.trained import TrainedBaseline
 from convert.tf import import_tensorflow
 
 __all__ = ["GuidedDenoiser", "build_denoiser"]
@@ -45,7 +45,7 @@ def build_denoiser() -> Any:
     return keras.Model(picture, layers.Rescaling(127.5)(noise))
 
 
-class GuidedDenoiser(Baseline):
+class GuidedDenoiser(TrainedBaseline):
     """The logits guided denoiser (LGD), trained on adversarial examples of the model it stands in front of."""
 
     name, title = "guided-denoiser", "Guided Denoiser"
@@ -54,29 +54,13 @@ class GuidedDenoiser(Baseline):
         "guided denoiser, CVPR 2018"
     )
     randomised = False
-
-    def __init__(self, ingredients: Ingredients) -> None:
-        self._missing = why_missing(self.name, ingredients)
-        self._part = part_for(self.name, ingredients)
-
-    @property
-    def missing(self) -> str:
-        """The denoiser, where there is none for this model."""
-        return self._missing
-
-    @property
-    def remark(self) -> str:
-        """How far it was trained."""
-        if not self._part:
-            return ""
-        facts = self._part.facts
-        return f"a small DUNET trained on {facts['photographs']} photographs for {facts['steps']} steps"
+    trained_as = "a small DUNET"
 
     @functools.cached_property
     def _network(self) -> Any:
-        assert self._part is not None  # noqa: S101 -- `defend` has refused already
+        arrays = self.part.arrays
         network = build_denoiser()
-        network.set_weights([self._part.arrays[f"weights_{n}"] for n in range(len(self._part.arrays))])
+        network.set_weights([arrays[f"weights_{n}"] for n in range(len(arrays))])
         return network
 
     def _defend(self, pictures: Picture, rng: np.random.Generator) -> Picture:

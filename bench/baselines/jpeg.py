@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from bench.baselines.base import Baseline, Ingredients, Picture
+from bench.baselines.base import Baseline, Picture
 
 __all__ = ["Jpeg", "jpeg_round_trip"]
 
@@ -25,9 +25,6 @@ class Jpeg(Baseline):
     name, title = "jpeg", "JPEG"
     source = "Guo, Rana, Cisse and van der Maaten, Countering adversarial images using input transformations, ICLR 2018"
     randomised = False
-
-    def __init__(self, ingredients: Ingredients) -> None:
-        pass
 
     def one(self, picture: Picture, rng: np.random.Generator) -> Picture:
         """Compress and decompress; `rng` is not used."""

@@ -55,6 +55,7 @@ class MeNet(Baseline):
     randomised = True
 
     def __init__(self, ingredients: Ingredients) -> None:
+        super().__init__(ingredients)
         # The estimation needs no trained part; a part of another model must not be passed over in silence.
         self._wrong = why_missing(self.name, ingredients) if self._given(ingredients) else ""
         self._part = part_for(self.name, ingredients)

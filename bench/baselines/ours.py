@@ -22,6 +22,7 @@ class Ours(Baseline):
     randomised = True
 
     def __init__(self, ingredients: Ingredients) -> None:
+        super().__init__(ingredients)
         self.defense = Defense(ingredients.quant_table, ingredients.num_steps, ingredients.distort_limit)
 
     def one(self, picture: Picture, rng: np.random.Generator) -> Picture:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
-from bench.baselines.base import Baseline, Ingredients, Picture
-from bench.baselines.parts import part_for, why_missing
+from bench.baselines.base import Picture
 from bench.baselines.pixel_cnn import REACH, Canvas, PixelCnn
+from bench.baselines.trained import TrainedBaseline
 
 __all__ = ["EPSILON", "PixelDefend", "purify"]
 
@@ -44,7 +46,7 @@ def purify(pictures: Picture, network: PixelCnn, epsilon: int = EPSILON) -> Pict
     return out
 
 
-class PixelDefend(Baseline):
+class PixelDefend(TrainedBaseline):
     """PixelDefend with a small PixelCNN trained on given photographs, epsilon 16.
 
     Deterministic. The authors train a full PixelCNN++ on CIFAR-10; at the size of ImageNet pictures theirs would take a
@@ -57,27 +59,12 @@ class PixelDefend(Baseline):
         "against adversarial examples, ICLR 2018"
     )
     randomised = False
+    trained_as = "a small PixelCNN"
 
-    def __init__(self, ingredients: Ingredients) -> None:
-        self._missing = why_missing(self.name, ingredients)
-        self._part = part_for(self.name, ingredients)
-        if self._part:
-            arrays = self._part.arrays
-            pairs = range(len(arrays) // 2)
-            self._network = PixelCnn(tuple((arrays[f"weights_{n}"], arrays[f"biases_{n}"]) for n in pairs))
-
-    @property
-    def missing(self) -> str:
-        """The generative model, where there is none."""
-        return self._missing
-
-    @property
-    def remark(self) -> str:
-        """What the generative model is."""
-        if not self._part:
-            return ""
-        facts = self._part.facts
-        return f"a small PixelCNN trained on {facts['photographs']} photographs for {facts['steps']} steps"
+    @functools.cached_property
+    def _network(self) -> PixelCnn:
+        arrays = self.part.arrays
+        return PixelCnn(tuple((arrays[f"weights_{n}"], arrays[f"biases_{n}"]) for n in range(len(arrays) // 2)))
 
     def _defend(self, pictures: Picture, rng: np.random.Generator) -> Picture:
         return purify(pictures, self._network)

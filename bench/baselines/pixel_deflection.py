@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from skimage.restoration import denoise_wavelet
 
-from bench.baselines.base import Baseline, Ingredients, Picture, as_levels
+from bench.baselines.base import Baseline, Picture, as_levels
 
 __all__ = ["PixelDeflection"]
 
@@ -26,9 +26,6 @@ class PixelDeflection(Baseline):
         "Prakash, Moran, Garber, DiLillo and Storer, Deflecting adversarial attacks with pixel deflection, CVPR 2018"
     )
     randomised = True
-
-    def __init__(self, ingredients: Ingredients) -> None:
-        pass
 
     @property
     def remark(self) -> str:

@@ -10,9 +10,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.baselines.base import Baseline, Ingredients, Picture
-from bench.baselines.parts import part_for, why_missing
+from bench.baselines.base import Picture
 from bench.baselines.patches import PatchBase
+from bench.baselines.trained import TrainedBaseline
 
 __all__ = ["OVERLAP", "SIDE", "Quilting", "sew"]
 
@@ -88,7 +88,7 @@ def sew(tiles: NDArray[np.uint8]) -> Picture:
     return out
 
 
-class Quilting(Baseline):
+class Quilting(TrainedBaseline):
     """Image quilting: each 5x5 tile becomes one of the 10 nearest patches of a base, drawn at random.
 
     The authors' base has a million patches of ImageNet's training set; here it is made from given photographs, which
@@ -99,24 +99,14 @@ class Quilting(Baseline):
     source = "Guo, Rana, Cisse and van der Maaten, Countering adversarial images using input transformations, ICLR 2018"
     randomised = True
 
-    def __init__(self, ingredients: Ingredients) -> None:
-        self._missing = why_missing(self.name, ingredients)
-        self._part = part_for(self.name, ingredients)
-
-    @property
-    def missing(self) -> str:
-        """The patch base, where there is none."""
-        return self._missing
-
     @property
     def remark(self) -> str:
         """How large the base is."""
-        return f"{len(self._base.patches)} patches (the authors: a million)" if self._part else ""
+        return f"{len(self._base.patches)} patches (the authors: a million)" if self.available else ""
 
     @functools.cached_property
     def _base(self) -> PatchBase:
-        assert self._part is not None  # noqa: S101 -- `defend` has refused already
-        return PatchBase(self._part.arrays["patches"])
+        return PatchBase(self.part.arrays["patches"])
 
     def one(self, picture: Picture, rng: np.random.Generator) -> Picture:
         """Find the patches, draw among them, sew."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from bench.baselines.base import Baseline, Ingredients, Picture
+from bench.baselines.base import Baseline, Picture
 
 __all__ = ["RandomCrop"]
 
@@ -19,9 +19,6 @@ class RandomCrop(Baseline):
     source = "Guo, Rana, Cisse and van der Maaten, Countering adversarial images using input transformations, ICLR 2018"
     randomised = True
     averaged_draws = 30
-
-    def __init__(self, ingredients: Ingredients) -> None:
-        pass
 
     @property
     def remark(self) -> str:

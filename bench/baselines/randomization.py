@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from bench.baselines.base import Baseline, Ingredients, Picture
+from bench.baselines.base import Baseline, Picture
 
 __all__ = ["Randomization"]
 
@@ -24,9 +24,6 @@ class Randomization(Baseline):
     name, title = "rand", "Rand"
     source = "Xie, Wang, Zhang, Ren and Yuille, Mitigating adversarial effects through randomization, ICLR 2018"
     randomised = True
-
-    def __init__(self, ingredients: Ingredients) -> None:
-        pass
 
     @property
     def remark(self) -> str:

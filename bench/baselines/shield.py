@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.baselines.base import Baseline, Ingredients, Picture
+from bench.baselines.base import Baseline, Picture
 from bench.baselines.jpeg import jpeg_round_trip
 
 __all__ = ["Shield"]
@@ -24,9 +24,6 @@ class Shield(Baseline):
         "Das et al., Shield: fast, practical defense and vaccination for deep learning using JPEG compression, KDD 2018"
     )
     randomised = True
-
-    def __init__(self, ingredients: Ingredients) -> None:
-        pass
 
     @property
     def remark(self) -> str:

@@ -11,7 +11,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.baselines.base import Baseline, Ingredients, Picture, as_levels
+from bench.baselines.base import Baseline, Picture, as_levels
 
 __all__ = ["TotalVariation", "masked_split_bregman"]
 
@@ -105,9 +105,6 @@ class TotalVariation(Baseline):
     name, title = "tv", "TV"
     source = "Guo, Rana, Cisse and van der Maaten, Countering adversarial images using input transformations, ICLR 2018"
     randomised = True
-
-    def __init__(self, ingredients: Ingredients) -> None:
-        pass
 
     def one(self, picture: Picture, rng: np.random.Generator) -> Picture:
         """Draw the pixels to drop, then solve for each channel."""

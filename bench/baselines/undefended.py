@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.baselines.base import Baseline, Ingredients, Picture
+from bench.baselines.base import Baseline, Picture
 
 __all__ = ["Undefended"]
 
@@ -15,9 +15,6 @@ class Undefended(Baseline):
     name, title = "none", "No defence"
     source = ""
     randomised = False
-
-    def __init__(self, ingredients: Ingredients) -> None:
-        pass
 
     def one(self, picture: Picture, rng: np.random.Generator) -> Picture:
         """Return the picture itself."""
