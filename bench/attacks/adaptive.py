@@ -12,17 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bench.attacks.backward import Resampling
-from bench.attacks.base import (
-    Attackable,
-    AttackResult,
-    Classes,
-    Images,
-    Progress,
-    check_request,
-    goal_of,
-    try_out,
-    verdict,
-)
+from bench.attacks.base import Attack, AttackResult, Request, try_out
 from bench.attacks.descent import Descent, descend
 from bench.attacks.model import GradientModel
 from bench.attacks.wrappers import Bpda, Eot
@@ -33,7 +23,7 @@ __all__ = ["Restarts", "adaptive_attack", "adaptive_model"]
 
 
 @dataclass(frozen=True)
-class Restarts:
+class Restarts(Attack):
     """A descent run several times: first from the clean images, then from random ones near them.
 
     Attributes
@@ -53,21 +43,9 @@ class Restarts:
         if self.restarts < 1 or self.select_draws < 1:
             raise InputError(f"restarts {self.restarts}, select_draws {self.select_draws}: expected at least 1 of each")
 
-    def __call__(
-        self,
-        model: Attackable,
-        images: Images,
-        labels: Classes,
-        target_classes: Classes | None,
-        *,
-        epsilon: float,
-        norm: str,
-        rng: np.random.Generator,
-        progress: Progress | None = None,
-    ) -> AttackResult:
-        """Attack a batch (see `bench.attacks.base.Attack`); `progress` sees the images of one run."""
-        check_request(images, labels, target_classes, epsilon, norm)
-        classes, targeted = goal_of(labels, target_classes)
+    def run(self, request: Request) -> AttackResult:
+        """Attack one batch; `progress` sees the images of one run."""
+        model, images, classes, targeted = request.model, request.images, request.classes, request.targeted
         count = len(images)
         best, best_rate = images.copy(), np.full(count, -1.0)
         queries, scores, steps, nonfinite = (np.zeros(count, np.int64) for _ in range(4))
@@ -78,24 +56,27 @@ class Restarts:
             settings = replace(self.descent, start="random") if run else self.descent
             trace = descend(
                 settings, model, images[left], classes[left], targeted,
-                epsilon=epsilon, norm=norm, rng=rng, progress=progress,
+                epsilon=request.epsilon, norm=request.norm, rng=request.rng, progress=request.progress,
             )  # fmt: skip
             queries[left] += trace.queries
             steps[left] += trace.steps
             nonfinite[left] += trace.nonfinite
             if self.restarts > 1:
                 draws = self.select_draws if model.randomised else 1
-                rate, _ = try_out(model, trace.images, classes[left], targeted=targeted, draws=draws, rng=rng)
+                rate, _ = try_out(model, trace.images, classes[left], targeted=targeted, draws=draws, rng=request.rng)
                 scores[left] += draws
             else:
                 rate = np.zeros(left.size)
             better = rate > best_rate[left]
             best[left[better]], best_rate[left[better]] = trace.images[better], rate[better]
-        return verdict(
-            model, best, images, labels, target_classes,
-            draws=self.descent.fresh_draws, rng=rng, gradient_queries=queries, steps=steps, score_queries=scores,
+        return request.verdict(
+            best,
+            draws=self.descent.fresh_draws,
+            gradient_queries=queries,
+            steps=steps,
+            score_queries=scores,
             nonfinite=nonfinite,
-        )  # fmt: skip
+        )
 
 
 def adaptive_model(

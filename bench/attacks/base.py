@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -13,8 +14,8 @@ from bench.attacks.norms import check_norm, sizes
 from edgedefend.errors import InputError
 
 __all__ = [
-    "Attack", "AttackResult", "Attackable", "Gradient", "Images", "Progress", "check_request", "fooled", "goal_of",
-    "to_pictures", "to_unit", "try_out", "verdict",
+    "Attack", "AttackResult", "Attackable", "Gradient", "Images", "Progress", "Request", "fooled", "to_pictures",
+    "to_unit", "try_out",
 ]  # fmt: skip
 
 Images = NDArray[np.float32]
@@ -103,7 +104,91 @@ class AttackResult:
     nonfinite: NDArray[np.int64]
 
 
-class Attack(Protocol):
+@dataclass(frozen=True)
+class Request:
+    """One batch to attack, checked.
+
+    Attributes
+    ----------
+    model : Attackable
+    images : float32 (N, H, W, 3)
+        The clean images, in [0, 1], at the model's input size.
+    labels : int32 (N,)
+        Their classes.
+    target_classes : int32 (N,) or None
+        What each shall be taken for; None is content with anything but its label.
+    epsilon : float
+        Largest distortion, in `norm`, of images in [0, 1].
+    norm : {"l2_rms", "linf"}
+    rng : numpy.random.Generator
+        Of the attack and of every draw of the defence it makes.
+    progress : callable, optional
+        See `Progress`; attacks of other people's libraries call it once, at the end.
+
+    Raises
+    ------
+    InputError
+        If it makes no sense.
+    """
+
+    model: Attackable
+    images: Images
+    labels: Classes
+    target_classes: Classes | None
+    epsilon: float
+    norm: str
+    rng: np.random.Generator
+    progress: Progress | None = None
+
+    def __post_init__(self) -> None:
+        check_norm(self.norm, self.epsilon)
+        images, labels, targets = self.images, self.labels, self.target_classes
+        if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.float32 or not len(images):
+            raise InputError(f"images are {images.dtype} {images.shape}, expected float32 (N, height, width, 3)")
+        if not (images.min() >= 0 and images.max() <= 1):
+            raise InputError("images must lie in [0, 1]: divide pixel levels by 255")
+        if labels.shape != (len(images),) or (targets is not None and targets.shape != labels.shape):
+            raise InputError(f"{len(images)} images need as many labels, and as many target classes or none")
+        if targets is not None and (targets == labels).any():
+            raise InputError("a target class is the image's own label: expected another class")
+
+    @property
+    def targeted(self) -> bool:
+        """Whether each image shall be taken for a given class."""
+        return self.target_classes is not None
+
+    @property
+    def classes(self) -> Classes:
+        """The classes that the objective is about: the targets, or the labels to get away from."""
+        return self.labels if self.target_classes is None else self.target_classes
+
+    def verdict(
+        self,
+        images: Images,
+        *,
+        draws: int,
+        gradient_queries: NDArray[np.int64],
+        steps: NDArray[np.int64],
+        score_queries: NDArray[np.int64] | None = None,
+        nonfinite: NDArray[np.int64] | None = None,
+    ) -> AttackResult:
+        """Judge attacked images on draws that no attack has seen, and put the result together."""
+        rate, odd = try_out(self.model, images, self.classes, targeted=self.targeted, draws=draws, rng=self.rng)
+        l2_rms, linf = sizes(images, self.images)
+        return AttackResult(
+            images=images,
+            success=rate >= 0.5,
+            success_rate=rate,
+            l2_rms=l2_rms,
+            linf=linf,
+            gradient_queries=gradient_queries,
+            score_queries=np.zeros_like(steps) if score_queries is None else score_queries,
+            steps=steps,
+            nonfinite=odd if nonfinite is None else odd + nonfinite,
+        )
+
+
+class Attack(ABC):
     """An attack, ready to be run with its settings."""
 
     def __call__(
@@ -118,30 +203,18 @@ class Attack(Protocol):
         rng: np.random.Generator,
         progress: Progress | None = None,
     ) -> AttackResult:
-        """Attack a batch.
-
-        Parameters
-        ----------
-        model : Attackable
-        images : float32 (N, H, W, 3)
-            The clean images, in [0, 1], at the model's input size.
-        labels : int32 (N,)
-            Their classes.
-        target_classes : int32 (N,) or None
-            What each shall be taken for; None is content with anything but its label.
-        epsilon : float
-            Largest distortion, in `norm`, of images in [0, 1].
-        norm : {"l2_rms", "linf"}
-        rng : numpy.random.Generator
-            Of the attack and of every draw of the defence it makes.
-        progress : callable, optional
-            See `Progress`; attacks of other people's libraries call it once, at the end.
+        """Attack a batch; the parameters are those of `Request`.
 
         Raises
         ------
         InputError
             If the request makes no sense, or the attack does not do this norm or goal.
         """
+        return self.run(Request(model, images, labels, target_classes, epsilon, norm, rng, progress))
+
+    @abstractmethod
+    def run(self, request: Request) -> AttackResult:
+        """Attack one batch."""
 
 
 def to_pictures(images: Images) -> NDArray[np.uint8]:
@@ -152,24 +225,6 @@ def to_pictures(images: Images) -> NDArray[np.uint8]:
 def to_unit(pictures: NDArray[np.uint8]) -> Images:
     """Return levels 0..255 as float32 in [0, 1]."""
     return pictures.astype(np.float32) / np.float32(255)
-
-
-def check_request(images: Images, labels: Classes, target_classes: Classes | None, epsilon: float, norm: str) -> None:
-    """Raise `InputError` unless an attack can be asked for this."""
-    check_norm(norm, epsilon)
-    if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.float32 or not len(images):
-        raise InputError(f"images are {images.dtype} {images.shape}, expected float32 (N, height, width, 3)")
-    if not (images.min() >= 0 and images.max() <= 1):
-        raise InputError("images must lie in [0, 1]: divide pixel levels by 255")
-    if labels.shape != (len(images),) or (target_classes is not None and target_classes.shape != labels.shape):
-        raise InputError(f"{len(images)} images need as many labels, and as many target classes or none")
-    if target_classes is not None and (target_classes == labels).any():
-        raise InputError("a target class is the image's own label: expected another class")
-
-
-def goal_of(labels: Classes, target_classes: Classes | None) -> tuple[Classes, bool]:
-    """Return ``(classes, targeted)``: the classes that the objective is about."""
-    return (labels, False) if target_classes is None else (target_classes, True)
 
 
 def fooled(logits: NDArray[np.float32], classes: Classes, targeted: bool) -> NDArray[np.bool_]:
@@ -200,34 +255,3 @@ def try_out(
         hits += fooled(logits, classes, targeted)
         nonfinite += ~np.isfinite(logits).all(axis=-1)
     return hits / draws, nonfinite
-
-
-def verdict(
-    model: Attackable,
-    images: Images,
-    clean: Images,
-    labels: Classes,
-    target_classes: Classes | None,
-    *,
-    draws: int,
-    rng: np.random.Generator,
-    gradient_queries: NDArray[np.int64],
-    steps: NDArray[np.int64],
-    score_queries: NDArray[np.int64] | None = None,
-    nonfinite: NDArray[np.int64] | None = None,
-) -> AttackResult:
-    """Judge attacked images on draws that no attack has seen, and put the result together."""
-    classes, targeted = goal_of(labels, target_classes)
-    rate, odd = try_out(model, images, classes, targeted=targeted, draws=draws, rng=rng)
-    l2_rms, linf = sizes(images, clean)
-    return AttackResult(
-        images=images,
-        success=rate >= 0.5,
-        success_rate=rate,
-        l2_rms=l2_rms,
-        linf=linf,
-        gradient_queries=gradient_queries,
-        score_queries=np.zeros_like(steps) if score_queries is None else score_queries,
-        steps=steps,
-        nonfinite=odd if nonfinite is None else odd + nonfinite,
-    )

@@ -11,17 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.attacks.base import (
-    Attackable,
-    AttackResult,
-    Classes,
-    Images,
-    Progress,
-    check_request,
-    fooled,
-    goal_of,
-    verdict,
-)
+from bench.attacks.base import Attack, Attackable, AttackResult, Classes, Images, Progress, Request, fooled
 from bench.attacks.norms import per_image, project, random_start, steepest
 from edgedefend.errors import InputError
 
@@ -29,7 +19,7 @@ __all__ = ["Descent", "Trace", "descend", "fgsm", "ifgsm", "mi_fgsm", "plain_des
 
 
 @dataclass(frozen=True)
-class Descent:
+class Descent(Attack):
     """Projected gradient descent.
 
     Attributes
@@ -77,35 +67,26 @@ class Descent:
             if value not in choices:
                 raise InputError(f"{value!r}: expected one of {', '.join(choices)}")
 
-    def __call__(
-        self,
-        model: Attackable,
-        images: Images,
-        labels: Classes,
-        target_classes: Classes | None,
-        *,
-        epsilon: float,
-        norm: str,
-        rng: np.random.Generator,
-        progress: Progress | None = None,
-    ) -> AttackResult:
-        """Attack a batch (see `bench.attacks.base.Attack`)."""
-        check_request(images, labels, target_classes, epsilon, norm)
+    def run(self, request: Request) -> AttackResult:
+        """Attack one batch."""
         trace = descend(
             self,
-            model,
-            images,
-            *goal_of(labels, target_classes),
-            epsilon=epsilon,
-            norm=norm,
-            rng=rng,
-            progress=progress,
+            request.model,
+            request.images,
+            request.classes,
+            request.targeted,
+            epsilon=request.epsilon,
+            norm=request.norm,
+            rng=request.rng,
+            progress=request.progress,
         )
-        return verdict(
-            model, trace.images, images, labels, target_classes,
-            draws=self.fresh_draws, rng=rng, gradient_queries=trace.queries, steps=trace.steps,
+        return request.verdict(
+            trace.images,
+            draws=self.fresh_draws,
+            gradient_queries=trace.queries,
+            steps=trace.steps,
             nonfinite=trace.nonfinite,
-        )  # fmt: skip
+        )
 
 
 @dataclass(frozen=True)

@@ -12,17 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.attacks.base import (
-    Attackable,
-    AttackResult,
-    Classes,
-    Images,
-    Progress,
-    check_request,
-    fooled,
-    goal_of,
-    verdict,
-)
+from bench.attacks.base import Attack, AttackResult, Request, fooled
 from bench.attacks.norms import project
 from edgedefend.errors import EdgeDefendError, InputError
 
@@ -33,7 +23,7 @@ _LEAST_LOSS = -100.0  # an untargeted cross-entropy has no minimum: there is not
 
 
 @dataclass(frozen=True)
-class Lbfgs:
+class Lbfgs(Attack):
     """Box-constrained L-BFGS.
 
     Attributes
@@ -54,51 +44,30 @@ class Lbfgs:
         if self.steps < 1 or self.search_steps < 1:
             raise InputError(f"steps {self.steps}, search_steps {self.search_steps}: expected at least 1 of each")
 
-    def __call__(
-        self,
-        model: Attackable,
-        images: Images,
-        labels: Classes,
-        target_classes: Classes | None,
-        *,
-        epsilon: float,
-        norm: str,
-        rng: np.random.Generator,
-        progress: Progress | None = None,
-    ) -> AttackResult:
-        """Attack a batch (see `bench.attacks.base.Attack`); `progress` is told after each image."""
-        check_request(images, labels, target_classes, epsilon, norm)
-        classes, targeted = goal_of(labels, target_classes)
+    def run(self, request: Request) -> AttackResult:
+        """Attack one batch; `progress` is told after each image."""
+        images, progress = request.images, request.progress
         found = images.copy()
         queries, nonfinite, steps = (np.zeros(len(images), np.int64) for _ in range(3))
         for number in range(len(images)):
-            search = _Search(model, images[number], classes[number : number + 1], targeted, epsilon, norm, rng)
+            search = _Search(request, number)
             raw = search.smallest(self.steps, self.search_steps)
-            found[number] = project(raw[None], images[number][None], epsilon, norm)[0]
+            found[number] = project(raw[None], images[number][None], request.epsilon, request.norm)[0]
             queries[number], nonfinite[number], steps[number] = search.queries, search.nonfinite, search.steps
             if progress is not None:
                 progress(number + 1, found)
-        return verdict(
-            model, found, images, labels, target_classes,
-            draws=self.fresh_draws, rng=rng, gradient_queries=queries, steps=steps, nonfinite=nonfinite,
-        )  # fmt: skip
+        return request.verdict(
+            found, draws=self.fresh_draws, gradient_queries=queries, steps=steps, nonfinite=nonfinite
+        )
 
 
 class _Search:
     """The search for one image."""
 
-    def __init__(
-        self,
-        model: Attackable,
-        clean: NDArray[np.float32],
-        classes: Classes,
-        targeted: bool,
-        epsilon: float,
-        norm: str,
-        rng: np.random.Generator,
-    ) -> None:
-        self.model, self.clean, self.classes, self.targeted = model, clean, classes, targeted
-        self.epsilon, self.norm, self.rng = epsilon, norm, rng
+    def __init__(self, request: Request, number: int) -> None:
+        self.model, self.clean = request.model, request.images[number]
+        self.classes, self.targeted = request.classes[number : number + 1], request.targeted
+        self.epsilon, self.norm, self.rng = request.epsilon, request.norm, request.rng
         self.queries = self.nonfinite = self.steps = 0
 
     def smallest(self, steps: int, search_steps: int) -> NDArray[np.float32]:

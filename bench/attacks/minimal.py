@@ -12,16 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.attacks.base import (
-    Attackable,
-    AttackResult,
-    Classes,
-    Images,
-    Progress,
-    check_request,
-    goal_of,
-    verdict,
-)
+from bench.attacks.base import Attack, AttackResult, Request
 from bench.attacks.bridge import FoolboxBridge, import_foolbox
 from bench.attacks.norms import project
 from edgedefend.errors import InputError
@@ -30,7 +21,7 @@ __all__ = ["CarliniWagner", "DeepFool"]
 
 
 @dataclass(frozen=True)
-class DeepFool:
+class DeepFool(Attack):
     """DeepFool; untargeted only, as in its paper.
 
     Attributes
@@ -49,30 +40,18 @@ class DeepFool:
     overshoot: float = 0.02
     fresh_draws: int = 10
 
-    def __call__(
-        self,
-        model: Attackable,
-        images: Images,
-        labels: Classes,
-        target_classes: Classes | None,
-        *,
-        epsilon: float,
-        norm: str,
-        rng: np.random.Generator,
-        progress: Progress | None = None,
-    ) -> AttackResult:
-        """Attack a batch (see `bench.attacks.base.Attack`)."""
-        check_request(images, labels, target_classes, epsilon, norm)
-        if target_classes is not None:
+    def run(self, request: Request) -> AttackResult:
+        """Attack one batch."""
+        if request.targeted:
             raise InputError("DeepFool looks for the nearest wrong answer: it has no targeted form")
         attacks = import_foolbox().attacks
-        kind = attacks.LinfDeepFoolAttack if norm == "linf" else attacks.L2DeepFoolAttack
+        kind = attacks.LinfDeepFoolAttack if request.norm == "linf" else attacks.L2DeepFoolAttack
         attack = kind(steps=self.steps, candidates=self.candidates, overshoot=self.overshoot)
-        return _run(attack, self, model, images, labels, None, epsilon, norm, rng, progress)
+        return _run(attack, request, self.fresh_draws)
 
 
 @dataclass(frozen=True)
-class CarliniWagner:
+class CarliniWagner(Attack):
     """Carlini and Wagner's attack; l2_rms only.
 
     Attributes
@@ -98,21 +77,9 @@ class CarliniWagner:
     initial_const: float = 1.0
     fresh_draws: int = 10
 
-    def __call__(
-        self,
-        model: Attackable,
-        images: Images,
-        labels: Classes,
-        target_classes: Classes | None,
-        *,
-        epsilon: float,
-        norm: str,
-        rng: np.random.Generator,
-        progress: Progress | None = None,
-    ) -> AttackResult:
-        """Attack a batch (see `bench.attacks.base.Attack`)."""
-        check_request(images, labels, target_classes, epsilon, norm)
-        if norm != "l2_rms":
+    def run(self, request: Request) -> AttackResult:
+        """Attack one batch."""
+        if request.norm != "l2_rms":
             raise InputError("Carlini and Wagner's attack here minimises l2_rms: it has no form for linf")
         attack = import_foolbox().attacks.L2CarliniWagnerAttack(
             binary_search_steps=self.search_steps,
@@ -121,38 +88,27 @@ class CarliniWagner:
             confidence=self.confidence,
             initial_const=self.initial_const,
         )
-        return _run(attack, self, model, images, labels, target_classes, epsilon, norm, rng, progress)
+        return _run(attack, request, self.fresh_draws)
 
 
-def _run(
-    attack: Any,
-    settings: DeepFool | CarliniWagner,
-    model: Attackable,
-    images: Images,
-    labels: Classes,
-    target_classes: Classes | None,
-    epsilon: float,
-    norm: str,
-    rng: np.random.Generator,
-    progress: Progress | None,
-) -> AttackResult:
+def _run(attack: Any, request: Request, fresh_draws: int) -> AttackResult:
     """Run one of foolbox's minimising attacks and judge what it found."""
     foolbox = import_foolbox()
-    classes, targeted = goal_of(labels, target_classes)
-    bridge = FoolboxBridge(model, len(images), rng)
-    goal = bridge.tensor(classes.astype(np.int64))
-    criterion = (
-        foolbox.criteria.TargetedMisclassification(goal) if targeted else foolbox.criteria.Misclassification(goal)
-    )
+    images, kinds = request.images, foolbox.criteria
+    bridge = FoolboxBridge(request.model, len(images), request.rng)
+    goal = bridge.tensor(request.classes.astype(np.int64))
+    criterion = kinds.TargetedMisclassification(goal) if request.targeted else kinds.Misclassification(goal)
     raw = np.asarray(attack.run(bridge.model, bridge.tensor(images), criterion))
     # Where Carlini and Wagner's attack finds nothing it returns black, which is no attempt at all.
     nothing = ~np.isfinite(raw).all(axis=(1, 2, 3)) | ~raw.any(axis=(1, 2, 3))
-    found = project(np.where(nothing[:, None, None, None], images, raw), images, epsilon, norm)
-    if progress is not None:
-        progress(bridge.gradients, found)
+    found = project(np.where(nothing[:, None, None, None], images, raw), images, request.epsilon, request.norm)
+    if request.progress is not None:
+        request.progress(bridge.gradients, found)
     count = len(images)
-    return verdict(
-        model, found, images, labels, target_classes,
-        draws=settings.fresh_draws, rng=rng, gradient_queries=np.full(count, bridge.gradients, np.int64),
-        steps=np.full(count, math.ceil(bridge.gradients / bridge.draws), np.int64), nonfinite=bridge.nonfinite,
-    )  # fmt: skip
+    return request.verdict(
+        found,
+        draws=fresh_draws,
+        gradient_queries=np.full(count, bridge.gradients, np.int64),
+        steps=np.full(count, math.ceil(bridge.gradients / bridge.draws), np.int64),
+        nonfinite=bridge.nonfinite,
+    )

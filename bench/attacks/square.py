@@ -14,17 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.attacks.base import (
-    Attackable,
-    AttackResult,
-    Classes,
-    Images,
-    Progress,
-    check_request,
-    fooled,
-    goal_of,
-    verdict,
-)
+from bench.attacks.base import Attack, Attackable, AttackResult, Classes, Images, Request, fooled
 from bench.attacks.norms import per_image, project
 from edgedefend.errors import InputError
 
@@ -36,7 +26,7 @@ _TILES = 5
 
 
 @dataclass(frozen=True)
-class Square:
+class Square(Attack):
     """Square, targeted and untargeted, for l2_rms and linf.
 
     Attributes
@@ -68,21 +58,10 @@ class Square:
         if self.observe not in ("scores", "decisions"):
             raise InputError(f"observe is {self.observe!r}, expected 'scores' or 'decisions'")
 
-    def __call__(
-        self,
-        model: Attackable,
-        images: Images,
-        labels: Classes,
-        target_classes: Classes | None,
-        *,
-        epsilon: float,
-        norm: str,
-        rng: np.random.Generator,
-        progress: Progress | None = None,
-    ) -> AttackResult:
-        """Attack a batch (see `bench.attacks.base.Attack`); images all of whose answers are right for him rest."""
-        check_request(images, labels, target_classes, epsilon, norm)
-        classes, targeted = goal_of(labels, target_classes)
+    def run(self, request: Request) -> AttackResult:
+        """Attack one batch; images all of whose answers are right for him rest."""
+        model, images, classes, targeted = request.model, request.images, request.classes, request.targeted
+        epsilon, norm, rng, progress = request.epsilon, request.norm, request.rng, request.progress
         draws = self.score_draws if model.randomised else 1
         count, size = len(images), images.shape[1:3]
         search = _LinfSearch(size, epsilon, rng) if norm == "linf" else _L2Search(size, epsilon, rng)
@@ -116,11 +95,14 @@ class Square:
                     active = active[~done[active]]
             if not active.size:
                 break
-        return verdict(
-            model, held.images, images, labels, target_classes,
-            draws=self.fresh_draws, rng=rng, gradient_queries=np.zeros(count, np.int64), steps=steps,
-            score_queries=queries, nonfinite=nonfinite,
-        )  # fmt: skip
+        return request.verdict(
+            held.images,
+            draws=self.fresh_draws,
+            gradient_queries=np.zeros(count, np.int64),
+            steps=steps,
+            score_queries=queries,
+            nonfinite=nonfinite,
+        )
 
     def _side(self, number: int, size: tuple[int, int]) -> int:
         """Return the side of the squares of a round, in pixels."""

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import numpy as np
-
-from bench.attacks.base import Attack, Attackable, AttackResult, Classes, Images, Progress, check_request, verdict
+from bench.attacks.base import Attack, Attackable, AttackResult, Request
 from bench.attacks.model import GradientModel
 from convert.models import load_model
 from convert.tf import import_tensorflow
@@ -36,7 +34,7 @@ def load_surrogate(name: str, model: GradientModel) -> GradientModel:
 
 
 @dataclass(frozen=True)
-class Transfer:
+class Transfer(Attack):
     """An attack on a surrogate, judged on the model.
 
     Attributes
@@ -53,25 +51,14 @@ class Transfer:
     attack: Attack
     fresh_draws: int = 10
 
-    def __call__(
-        self,
-        model: Attackable,
-        images: Images,
-        labels: Classes,
-        target_classes: Classes | None,
-        *,
-        epsilon: float,
-        norm: str,
-        rng: np.random.Generator,
-        progress: Progress | None = None,
-    ) -> AttackResult:
-        """Attack a batch (see `bench.attacks.base.Attack`); `model` has only to answer."""
-        check_request(images, labels, target_classes, epsilon, norm)
-        found = self.attack(
-            self.surrogate, images, labels, target_classes, epsilon=epsilon, norm=norm, rng=rng, progress=progress
+    def run(self, request: Request) -> AttackResult:
+        """Attack one batch; the model has only to answer."""
+        found = self.attack.run(replace(request, model=self.surrogate))
+        return request.verdict(
+            found.images,
+            draws=self.fresh_draws,
+            gradient_queries=found.gradient_queries,
+            steps=found.steps,
+            score_queries=found.score_queries,
+            nonfinite=found.nonfinite,
         )
-        return verdict(
-            model, found.images, images, labels, target_classes,
-            draws=self.fresh_draws, rng=rng, gradient_queries=found.gradient_queries, steps=found.steps,
-            score_queries=found.score_queries, nonfinite=found.nonfinite,
-        )  # fmt: skip
