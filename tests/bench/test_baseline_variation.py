@@ -30,7 +30,9 @@ def test_two_draws_and_the_accuracy_of_all():
         asked.append(len(pictures))
         return (pictures[:, 0, 0, 0] > 0).astype(int)
 
-    rows = measure_variation(Brightness(), [picture] * 12, [1] * 12, answer, draws=60, rng=np.random.default_rng(0))
+    rows = measure_variation(
+        Brightness(INGREDIENTS), [picture] * 12, [1] * 12, answer, draws=60, rng=np.random.default_rng(0)
+    )
     assert sum(asked) == 12 * 60
     assert {row.draws for row in rows} == {60}
     assert 20 < np.mean([row.right for row in rows]) < 40
