@@ -1,8 +1,9 @@
 """The adaptive attack: the strongest thing that is known against this defence, and what its figures must be read by.
 
 It knows the defence, all but the draw: the gradient goes back through the very grid that was drawn (`Resampling`), is
-averaged over fresh grids and corners at every step (`Eot`), and drives normalised steps with momentum that shrink to
-nothing; the best of several restarts is chosen on draws of its own. Nothing of what is judged is known to it.
+averaged over fresh grids and corners at every step (`Eot`), is taken at the picture of whole levels that would be sent,
+and drives normalised steps with momentum that shrink to nothing; the best of several restarts is chosen on draws of its
+own. Nothing of what is judged is known to it.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bench.attacks.backward import Resampling
-from bench.attacks.base import Attack, AttackResult, Request, try_out
+from bench.attacks.base import Attack, AttackResult, Request, to_pictures, to_unit, try_out
 from bench.attacks.descent import Descent, descend
 from bench.attacks.model import GradientModel
+from bench.attacks.pictures import as_pictures
 from bench.attacks.wrappers import Bpda, Eot
 from edgedefend.defense import Defense
 from edgedefend.errors import InputError
@@ -63,7 +65,10 @@ class Restarts(Attack):
             nonfinite[left] += trace.nonfinite
             if self.restarts > 1:
                 draws = self.select_draws if model.randomised else 1
-                rate, _ = try_out(model, trace.images, classes[left], targeted=targeted, draws=draws, rng=request.rng)
+                shown = trace.images
+                if self.descent.pictures:
+                    shown = to_unit(as_pictures(shown, to_pictures(images[left]), norm=request.norm))
+                rate, _ = try_out(model, shown, classes[left], targeted=targeted, draws=draws, rng=request.rng)
                 scores[left] += draws
             else:
                 rate = np.zeros(left.size)
@@ -72,6 +77,7 @@ class Restarts(Attack):
         return request.verdict(
             best,
             draws=self.descent.fresh_draws,
+            pictures=self.descent.pictures,
             gradient_queries=queries,
             steps=steps,
             score_queries=scores,
@@ -94,6 +100,7 @@ def adaptive_attack(
     restarts: int = 1,
     loss: str = "cross_entropy",
     fresh_draws: int = 10,
+    enough: float | None = None,
 ) -> Restarts:
     """Return the adaptive attack, to be run on `adaptive_model`; it is also the strongest one on a bare model.
 
@@ -109,6 +116,8 @@ def adaptive_attack(
     loss : {"cross_entropy", "margin"}
     fresh_draws : int
         That judge the result.
+    enough : float, optional
+        See `bench.attacks.descent.Descent`: where nothing is won by fooling still more surely.
     """
     descent = Descent(
         steps=steps,
@@ -118,5 +127,7 @@ def adaptive_attack(
         keep="best",
         loss=loss,
         fresh_draws=fresh_draws,
+        pictures=True,
+        enough=enough,
     )
     return Restarts(descent, restarts)

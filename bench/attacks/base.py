@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.attacks.norms import check_norm, sizes
+from bench.attacks.pictures import as_pictures
 from edgedefend.errors import InputError
 
 __all__ = [
@@ -169,11 +170,16 @@ class Request:
         draws: int,
         gradient_queries: NDArray[np.int64],
         steps: NDArray[np.int64],
+        pictures: bool = False,
         score_queries: NDArray[np.int64] | None = None,
         nonfinite: NDArray[np.int64] | None = None,
     ) -> AttackResult:
-        """Judge attacked images on draws that no attack has seen, and put the result together."""
-        rate, odd = try_out(self.model, images, self.classes, targeted=self.targeted, draws=draws, rng=self.rng)
+        """Judge attacked images on draws that no attack has seen, and put the result together.
+
+        With `pictures` the model is shown what `bench.attacks.pictures.as_pictures` makes of them.
+        """
+        shown = to_unit(as_pictures(images, to_pictures(self.images), norm=self.norm)) if pictures else images
+        rate, odd = try_out(self.model, shown, self.classes, targeted=self.targeted, draws=draws, rng=self.rng)
         l2_rms, linf = sizes(images, self.images)
         return AttackResult(
             images=images,

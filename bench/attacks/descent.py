@@ -11,8 +11,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.attacks.base import Attack, Attackable, AttackResult, Classes, Images, Progress, Request, fooled
+from bench.attacks.base import (
+    Attack,
+    Attackable,
+    AttackResult,
+    Classes,
+    Images,
+    Progress,
+    Request,
+    fooled,
+    to_pictures,
+    to_unit,
+)
 from bench.attacks.norms import per_image, project, random_start, steepest
+from bench.attacks.pictures import as_pictures
 from edgedefend.errors import InputError
 
 __all__ = ["Descent", "Trace", "descend", "fgsm", "ifgsm", "mi_fgsm", "plain_descent"]
@@ -41,6 +53,13 @@ class Descent(Attack):
     loss : {"cross_entropy", "margin"}
     fresh_draws : int
         That judge the result.
+    pictures : bool
+        Whether each image is asked about as the picture of whole levels that will be sent (`as_pictures`), on the way
+        and at the end. Far below a level most of a change does not survive plain rounding, and gradients taken at what
+        is left of it lead elsewhere. The images that come back are those before rounding.
+    enough : float, optional
+        An image is done once all draws of a gradient are fooled and the mean probability of what the attacker wants
+        reaches this.
     """
 
     steps: int = 50
@@ -52,6 +71,8 @@ class Descent(Attack):
     keep: str = "last"
     loss: str = "cross_entropy"
     fresh_draws: int = 10
+    pictures: bool = False
+    enough: float | None = None
 
     def __post_init__(self) -> None:
         if self.steps < 1 or not self.step_size > 0 or not 0 <= self.momentum <= 1 or self.fresh_draws < 1:
@@ -83,6 +104,7 @@ class Descent(Attack):
         return request.verdict(
             trace.images,
             draws=self.fresh_draws,
+            pictures=self.pictures,
             gradient_queries=trace.queries,
             steps=trace.steps,
             nonfinite=trace.nonfinite,
@@ -117,20 +139,28 @@ def descend(
     velocity = np.zeros_like(images)
     best, best_score = current.copy(), np.full(count, -np.inf)
     queries, steps, nonfinite = (np.zeros(count, np.int64) for _ in range(3))
-    active = np.arange(count)
+    active, won = np.arange(count), np.zeros(count, bool)
+    clean = to_pictures(images)
 
     def ask_about(which: NDArray[np.intp]) -> Images:
         """Return the gradients of these images, and remember the images if they are the best so far."""
-        found = model.gradient(current[which], classes[which], targeted=targeted, loss=settings.loss, rng=rng)
+        seen = current[which]
+        if settings.pictures:
+            seen = to_unit(as_pictures(seen, clean[which], norm=norm))
+        found = model.gradient(seen, classes[which], targeted=targeted, loss=settings.loss, rng=rng)
         queries[which] += found.queries
         nonfinite[which] += found.nonfinite
         score = _promise(found.logits, classes[which], targeted)
         better = score > best_score[which]
         best[which[better]], best_score[which[better]] = current[which[better]], score[better]
+        won[which] = score >= 1 + settings.enough if settings.enough is not None else False
         return found.gradient
 
     for step in range(settings.steps):
         moved = ask_about(active)
+        moved, active = moved[~won[active]], active[~won[active]]
+        if not active.size:
+            break
         steps[active] += 1
         if settings.momentum:
             size = np.abs(moved).mean(axis=(1, 2, 3))

@@ -45,7 +45,9 @@ def _steps(options: Options) -> int:
 
 def _adaptive(options: Options) -> Restarts:
     loss = str(options.get("loss", "cross_entropy"))
-    return adaptive_attack(_steps(options), restarts=int(options.get("restarts", 1)), loss=loss)
+    return adaptive_attack(
+        _steps(options), restarts=int(options.get("restarts", 1)), loss=loss, enough=options.get("enough")
+    )
 
 
 # Name in a cell -> what makes the attack from the cell's options. "bpda" and "bpda+eot" are the paper's, in rounds.

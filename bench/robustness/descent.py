@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from bench.attacks.base import Attackable, Classes, Images, to_unit, try_out
 from bench.attacks.descent import descend, plain_descent
 from bench.attacks.norms import sizes
-from bench.robustness.judge import Answers, Defend, Verdict, as_pictures, ask
+from bench.attacks.pictures import as_pictures
+from bench.robustness.judge import Answers, Defend, Verdict, ask
 
 __all__ = ["Rounds", "descend_in_rounds"]
 

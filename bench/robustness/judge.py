@@ -17,14 +17,11 @@ from numpy.typing import NDArray
 from bench.attacks.base import to_unit
 from bench.attacks.norms import sizes
 from edgedefend.classifier import softmax
-from edgedefend.errors import InputError
 from edgedefend.suspicion import DRAWS, suspicion_score
 
-__all__ = ["Answers", "Verdict", "as_pictures", "ask", "distortion"]
+__all__ = ["Answers", "Verdict", "ask", "distortion"]
 
 _BATCH = 32
-_MOST_AMPLIFICATION = 16.0
-_BISECTIONS = 24
 
 
 class Answers(Protocol):
@@ -55,64 +52,6 @@ def distortion(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return l2_rms and linf of each picture (see `bench.attacks.norms.sizes`)."""
     return sizes(to_unit(pictures), to_unit(clean))
-
-
-def as_pictures(
-    images: NDArray[np.float32], clean: NDArray[np.uint8], *, norm: str = "l2_rms", limit: float | None = None
-) -> NDArray[np.uint8]:
-    """Round attacked images to the 8 bits of a picture without giving the attacker less, or more, than he had.
-
-    Rounding loses every change below half a level, which at an l2_rms of 0.002 (half a level) is most of it. So the
-    change is scaled until the rounded picture has the l2_rms that the image had: the largest changes are kept. The
-    result is what a camera, a file or a request can carry, and what the defence takes.
-
-    Parameters
-    ----------
-    images : float32 (N, H, W, 3)
-        In [0, 1].
-    clean : uint8 (N, H, W, 3)
-    norm : {"l2_rms", "linf"}
-    limit : float, optional
-        Largest distortion, in the same norm; by default the one that each image has.
-
-    Returns
-    -------
-    uint8 (N, H, W, 3)
-        Never beyond the limit; an image that is not finite comes back clean.
-    """
-    if norm not in ("l2_rms", "linf"):
-        raise InputError(f"norm is {norm!r}, expected 'l2_rms' or 'linf'")
-    base = clean.astype(np.float64)
-    out = clean.copy()
-    for number, image in enumerate(images):
-        change = image.astype(np.float64) * 255 - base[number]
-        if not np.isfinite(change).all():
-            continue
-        if norm == "linf":
-            most = np.abs(change).max() if limit is None else limit * 255
-            # Half a level is a whole one or none: towards zero, so that the bound holds.
-            change = np.clip(np.rint(change), -np.floor(most + 1e-6), np.floor(most + 1e-6))
-            out[number] = np.clip(base[number] + change, 0, 255).astype(np.uint8)
-            continue
-        most = np.sqrt(np.mean(change**2)) if limit is None else min(limit * 255, np.sqrt(np.mean(change**2)))
-        out[number] = _scaled(base[number], change, most)
-    return out
-
-
-def _scaled(base: NDArray[np.float64], change: NDArray[np.float64], most: float) -> NDArray[np.uint8]:
-    """Return the rounded picture of the largest scale of `change` whose rms, in levels, is not above `most`."""
-
-    def picture(scale: float) -> NDArray[np.float64]:
-        return np.clip(np.rint(base + scale * change), 0, 255)
-
-    low, high = 0.0, _MOST_AMPLIFICATION
-    for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
-        if np.sqrt(np.mean((picture(middle) - base) ** 2)) <= most:
-            low = middle
-        else:
-            high = middle
-    return picture(low).astype(np.uint8)
 
 
 def ask(

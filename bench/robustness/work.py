@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.attacks.base import to_unit
+from bench.attacks.base import AttackResult, to_unit
+from bench.attacks.pictures import as_pictures
 from bench.baselines.variation import between_draws
 from bench.robustness import attackers
 from bench.robustness.cells import Cell, Task, point_name
 from bench.robustness.descent import descend_in_rounds
-from bench.robustness.judge import Verdict, as_pictures, ask, distortion
+from bench.robustness.judge import Verdict, ask, distortion
 from bench.robustness.players import model_behind, player_of
 from bench.robustness.sanity import GradientProbe, current_iterate, nonzero_gradients
+from bench.robustness.shrink import smallest_scales
 from bench.robustness.store import Record
 from bench.robustness.subject import SubjectSpec, read_pictures
 
@@ -50,7 +52,13 @@ class _Batch:
         task = self.job.task
         return task.cell.rng(self.job.seed, task.first, task.point, purpose)
 
-    def judge(self, pictures: NDArray[np.uint8], defense: str, purpose: str, draws: int) -> list[Verdict]:
+    def of(self, rows: NDArray[np.intp]) -> _Batch:
+        """Return the batch of some of the photographs; the streams stay those of the task."""
+        return replace(self, clean=self.clean[rows], labels=self.labels[rows], targets=self.targets[rows])
+
+    def judge(
+        self, pictures: NDArray[np.uint8], defense: str, purpose: str, draws: int, *, suspicion: bool = False
+    ) -> list[Verdict]:
         """Ask the model behind one defence; the stream has the defence's name in it, so that each has its own."""
         cell, subject = self.job.task.cell, self.job.subject
         player = player_of(subject, defense)
@@ -62,16 +70,16 @@ class _Batch:
             self.targets if cell.targeted else None,
             draws=draws if player.randomised else 1,
             rng=self.rng(f"{purpose} {defense}"),
-            suspicion=defense == "ours" and purpose == "judge",
+            suspicion=suspicion,
         )
 
 
-def _record(batch: _Batch, row: int, **facts: Any) -> Record:
+def _record(batch: _Batch, row: int, suffix: str = "", **facts: Any) -> Record:
     task = batch.job.task
     return {
         "cell": task.cell.id,
         "image": task.photos[row].key,
-        "point": point_name(task.point),
+        "point": point_name(task.point) + suffix,
         **facts,
     }
 
@@ -89,25 +97,53 @@ def _attacked(batch: _Batch) -> list[Record]:
         rng=batch.rng("attack"),
     )
     pictures = as_pictures(result.images, batch.clean, norm=cell.norm)
-    l2_rms, linf = distortion(pictures, batch.clean)
-    select = batch.judge(pictures, cell.defense, "select", cell.draws)
-    judged = {name: batch.judge(pictures, name, "judge", cell.draws) for name in cell.judges}
+    everybody = np.arange(len(pictures))
+    records = _verdicts(batch, result, pictures, everybody)
+    if not cell.options.get("shrink"):
+        return records
+    won = np.flatnonzero([_fooled(record["select"], cell.targeted) >= 0.5 for record in records])
+
+    def rate(tried: NDArray[np.uint8], rows: NDArray[np.intp], look: int) -> NDArray[np.float64]:
+        verdicts = batch.of(rows).judge(tried, cell.defense, f"shrink {look}", cell.draws)
+        return np.array([_fooled(verdict, cell.targeted) for verdict in verdicts])
+
+    rows, smaller = smallest_scales(result.images, batch.clean, won, rate, norm=cell.norm)
+    # Before the others: the last record of a photograph is what would be sent with all of the distortion.
+    return _verdicts(batch, result, smaller, rows, " less") + records if rows.size else records
+
+
+def _fooled(verdict: Verdict, targeted: bool) -> float:
+    """Return the fraction of draws on which the attacker has his way."""
+    return verdict["hit"] if targeted else 1 - verdict["right"]
+
+
+def _verdicts(
+    batch: _Batch, result: AttackResult, pictures: NDArray[np.uint8], rows: NDArray[np.intp], suffix: str = ""
+) -> list[Record]:
+    """Judge the pictures of some of an attack's images; `suffix` tells several pictures of one image apart."""
+    cell, part = batch.job.task.cell, batch.of(rows)
+    l2_rms, linf = distortion(pictures, part.clean)
+    select = part.judge(pictures, cell.defense, f"select{suffix}", cell.draws)
+    judged = {
+        name: part.judge(pictures, name, f"judge{suffix}", cell.draws, suspicion=name == "ours") for name in cell.judges
+    }
     return [
         _record(
             batch,
             row,
-            l2_rms=round(float(l2_rms[row]), 7),
-            linf=round(float(linf[row]), 6),
+            suffix,
+            l2_rms=round(float(l2_rms[slot]), 7),
+            linf=round(float(linf[slot]), 6),
             queries=int(result.gradient_queries[row]),
             steps=int(result.steps[row]),
             nonfinite=int(result.nonfinite[row]),
-            # What the attack itself believes, before the picture was rounded: never what is reported as success.
+            # What the attack itself believes, by its own draws: never what is reported as success.
             own_success=bool(result.success[row]) and not int(result.nonfinite[row]),
             judged_on="fresh",
-            select=select[row],
-            judge={name: verdicts[row] for name, verdicts in judged.items()},
+            select=select[slot],
+            judge={name: verdicts[slot] for name, verdicts in judged.items()},
         )
-        for row in range(len(pictures))
+        for slot, row in enumerate(rows.tolist())
     ]
 
 
@@ -159,7 +195,7 @@ def _descended(batch: _Batch) -> list[Record]:
 def _drawn(batch: _Batch) -> list[Record]:
     """Ask about the pictures as they are, and compare two draws of each (the paper's Table 1)."""
     cell, player = batch.job.task.cell, player_of(batch.job.subject, batch.job.task.cell.defense)
-    verdicts = batch.judge(batch.clean, cell.defense, "judge", cell.draws)
+    verdicts = batch.judge(batch.clean, cell.defense, "judge", cell.draws, suspicion=cell.defense == "ours")
     rng = batch.rng("pair")
     first, second = (player.defend(batch.clean, rng) for _ in range(2))
     pairs = [between_draws(*pair) for pair in zip(first, second, strict=True)]

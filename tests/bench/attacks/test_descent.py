@@ -107,6 +107,43 @@ def test_the_best_images_are_kept(color_gradients, reddish):
     assert (results["best"].gradient_queries == 5).all()  # the last images are asked about as well
 
 
+def test_an_image_that_is_won_for_sure_is_done(color_gradients, reddish):
+    """The colour model is never surer than a few per mille more than even: 0.34 comes early, 0.98 never."""
+    steps = {}
+    for enough in (None, 0.34, 0.98):
+        result = replace(ifgsm(10), keep="best", enough=enough)(
+            color_gradients, reddish.images, reddish.labels, reddish.targets, epsilon=EPSILON, norm="l2_rms",
+            rng=np.random.default_rng(0),
+        )  # fmt: skip
+        assert result.success.all()
+        steps[enough] = result.steps.max()
+    assert steps[0.34] < steps[None] == steps[0.98] == 10
+
+
+def test_gradients_are_taken_at_the_picture_that_is_sent(color_gradients, reddish):
+    """A third of a level everywhere: plainly rounded the model would be shown the clean picture at every step."""
+    clean = np.rint(reddish.images * 255).astype(np.float32) / 255
+    shown = []
+
+    class Watched:
+        randomised = False
+        logits = color_gradients.logits
+
+        def gradient(self, images, *args, **options):
+            shown.append(images * 255)
+            return color_gradients.gradient(images, *args, **options)
+
+    attack = replace(ifgsm(3), pictures=True)
+    attack(
+        Watched(), clean, reddish.labels, reddish.targets,
+        epsilon=0.3 / 255, norm="l2_rms", rng=np.random.default_rng(0),
+    )  # fmt: skip
+    assert all(np.abs(images - np.rint(images)).max() < 1e-3 for images in shown)
+    assert np.array_equal(shown[0], clean * 255)
+    change = np.sqrt(np.mean((shown[2] - shown[0]) ** 2, axis=(1, 2, 3)))
+    assert ((change > 0.1) & (change <= 0.3 + 1e-4)).all()
+
+
 def test_a_gradient_that_is_not_a_number_is_no_success(color_gradients, reddish):
     class Nothing(Identity):
         def pull_back(self, images, draws, gradient):
