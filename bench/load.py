@@ -49,6 +49,15 @@ class _Connection:
             except BlockingIOError:
                 return
 
+    def is_open(self) -> bool:
+        """Tell whether the service has kept this connection since its last answer."""
+        try:
+            return bool(self.channel.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+
     @property
     def sending(self) -> bool:
         return bool(self._left)
@@ -85,7 +94,7 @@ class _Clients:
 
     def send(self, scheduled: float) -> None:
         try:
-            connection = self._free.pop() if self._free else _Connection(self._port)
+            connection = self._connection()
             connection.send(self._requests[self._sent % len(self._requests)], scheduled)
         except OSError:
             self.statuses["closed"] += 1
@@ -94,6 +103,15 @@ class _Clients:
         self.open.add(connection)
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if connection.sending else 0)
         self._selector.register(connection.channel, events, connection)
+
+    def _connection(self) -> _Connection:
+        """Return a connection that is free, else a new one; the service closes those that nobody uses for a while."""
+        while self._free:
+            connection = self._free.pop()
+            if connection.is_open():
+                return connection
+            connection.channel.close()
+        return _Connection(self._port)
 
     def wait(self, until: float) -> int:
         """Take answers until that time, or until there were some; return how many came."""

@@ -81,6 +81,25 @@ def test_without_pictures_there_is_nothing_to_send(color_bundles):
         measure_serving(load_bundle(color_bundles / "int8"), [], workers=1)
 
 
+def test_a_connection_that_was_closed_while_it_was_idle_is_not_used_again(tmp_path):
+    (tmp_path / "x").write_bytes(b"x")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            for _ in range(2):
+                channel = listener.accept()[0]
+                channel.recv(1000)
+                channel.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+                channel.close()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        plan = {"port": listener.getsockname()[1], "files": [str(tmp_path / "x")], "rate": 4.0, "seconds": 0.5}
+        seen = load.main(plan)
+        thread.join(10)
+    assert (seen["accepted"], seen["refused"], seen["hanging"], seen["other"]) == (2, 0, 0, 0)
+
+
 def test_a_request_that_is_never_answered_is_counted_as_hanging(tmp_path, monkeypatch):
     """And one whose connection is closed as another answer: neither may look like a success."""
     monkeypatch.setattr(load, "HANGING_SECONDS", 0.5)
