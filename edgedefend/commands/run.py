@@ -77,13 +77,13 @@ def run(bundle: str, source: str, threads: int | None, backend: str | None, **op
     from edgedefend.bundle import load_bundle
     from edgedefend.capture import open_source
     from edgedefend.classifier import Classifier
-    from edgedefend.errors import InputError
+    from edgedefend.errors import InputError, UsageError
     from edgedefend.live import Run, RunOptions
     from edgedefend.pace import Pace
     from edgedefend.suspicion import DRAWS
 
     if options["suspicion"] and options["draws"] < 2:
-        raise click.UsageError(f"--suspicion compares draws of the defence: give --draws {DRAWS}")
+        raise UsageError(f"--suspicion compares draws of the defence: give --draws {DRAWS}")
     opened = open_source(source, live=options["live"])
     roi = None if options["roi"] is None else parse_roi(options["roi"])
     loaded = load_bundle(bundle)

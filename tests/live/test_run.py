@@ -96,6 +96,7 @@ def test_what_is_no_source_is_one_line(run_cli, color_bundles, tmp_path):
         (["csi://0"], 5, "picamera2"),
         (["http://127.0.0.1:9/", "--mqtt", "mqtt://me:secret@localhost"], 2, "--mqtt-login"),
         (["http://127.0.0.1:9/", "--post", "ftp://x"], 2, "expected http"),
+        (["http://127.0.0.1:9/", "--suspicion"], 2, "give --draws 5"),
         (["http://127.0.0.1:9/", "--home-assistant"], 2, "--mqtt URL"),
         (["http://127.0.0.1:9/", "--save", tmp_path / "x.gif"], 2, "--save"),
     ]
