@@ -16,7 +16,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-__all__ = ["main"]
+__all__ = ["TARGET", "main"]
+
+TARGET = "/v1/classify?top=1"
 
 HANGING_SECONDS = 20.0
 _STATUS = slice(9, 12)  # of "HTTP/1.1 200 OK"
@@ -29,6 +31,7 @@ class _Connection:
         self.channel = socket.create_connection(("127.0.0.1", port), timeout=HANGING_SECONDS)
         self.channel.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.scheduled = 0.0
+        self.ends = False  # the service has said that it closes this connection
         self._left = b""
         self._received = bytearray()
 
@@ -46,6 +49,15 @@ class _Connection:
             except BlockingIOError:
                 return
 
+    def is_open(self) -> bool:
+        """Tell whether the service has kept this connection since its last answer."""
+        try:
+            return bool(self.channel.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+
     @property
     def sending(self) -> bool:
         return bool(self._left)
@@ -62,8 +74,10 @@ class _Connection:
         head, separator, body = self._received.partition(b"\r\n\r\n")
         if not separator:
             return None
-        start = head.lower().find(b"content-length:") + len(b"content-length:")
+        head = head.lower()
+        start = head.find(b"content-length:") + len(b"content-length:")
         length = int(head[start:].split(b"\r\n", 1)[0])
+        self.ends = b"\r\nconnection: close" in head
         return head[_STATUS].decode() if len(body) >= length else None
 
 
@@ -80,7 +94,7 @@ class _Clients:
 
     def send(self, scheduled: float) -> None:
         try:
-            connection = self._free.pop() if self._free else _Connection(self._port)
+            connection = self._connection()
             connection.send(self._requests[self._sent % len(self._requests)], scheduled)
         except OSError:
             self.statuses["closed"] += 1
@@ -89,6 +103,15 @@ class _Clients:
         self.open.add(connection)
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if connection.sending else 0)
         self._selector.register(connection.channel, events, connection)
+
+    def _connection(self) -> _Connection:
+        """Return a connection that is free, else a new one; the service closes those that nobody uses for a while."""
+        while self._free:
+            connection = self._free.pop()
+            if connection.is_open():
+                return connection
+            connection.channel.close()
+        return _Connection(self._port)
 
     def wait(self, until: float) -> int:
         """Take answers until that time, or until there were some; return how many came."""
@@ -120,7 +143,8 @@ class _Clients:
         self.statuses[status] += 1
         if status in self.took:
             self.took[status].append(1e3 * (time.perf_counter() - connection.scheduled))
-        if status == "closed" or connection.sending:  # an answer before the request was all sent: start afresh
+        # An answer before the request was all sent: start afresh.
+        if status == "closed" or connection.ends or connection.sending:
             connection.channel.close()
         else:
             self._free.append(connection)
@@ -130,7 +154,7 @@ def _requests(files: list[str]) -> list[bytes]:
     made = []
     for file in files:
         body = Path(file).read_bytes()
-        head = f"POST /v1/classify?top=1 HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n\r\n"
+        head = f"POST {TARGET} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n\r\n"
         made.append(head.encode() + body)
     return made
 
@@ -168,8 +192,9 @@ def _rest(clients: _Clients, began: float) -> float:
 
 
 def main(plan: dict[str, Any]) -> dict[str, Any]:
-    """Carry out a plan; return counts, seconds, and the ms of each answer by its kind."""
+    """Carry out a plan; return counts, seconds, this process's own CPU seconds, and the ms of each answer by kind."""
     clients = _Clients(plan["port"], _requests(plan["files"]))
+    cpu_began = time.process_time()
     if "rate" in plan:
         seconds = _open(clients, plan["rate"], plan["seconds"])
     else:
@@ -179,6 +204,7 @@ def main(plan: dict[str, Any]) -> dict[str, Any]:
     accepted, refused = clients.statuses.pop("200", 0), clients.statuses.pop("503", 0)
     return {
         "seconds": seconds,
+        "cpu_seconds": time.process_time() - cpu_began,
         "accepted": accepted,
         "refused": refused,
         "other": sum(clients.statuses.values()),

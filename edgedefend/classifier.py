@@ -17,7 +17,7 @@ from edgedefend.grid import Grid
 from edgedefend.interpreter import Interpreter, available_threads
 from edgedefend.partitions import Partitions
 from edgedefend.sources import fit_image
-from edgedefend.suspicion import suspicion_score
+from edgedefend.suspicion import suspicion_of, suspicion_record
 
 __all__ = ["Answer", "Classifier", "Prediction", "Verification", "prediction_record", "softmax", "verify_bundle"]
 
@@ -286,6 +286,18 @@ class Classifier:
         answers = [Answer(int(i), self.bundle.labels[i], float(probabilities[i])) for i in order]
         return answers, probabilities, float(np.mean(each.argmax(axis=1) == order[0]))
 
+    def suspicion(self, output: NDArray[np.float32], undefended: NDArray[np.float32]) -> tuple[float, bool | None]:
+        """Return how far answers disagree, and whether that exceeds the bundle's threshold (None: it knows none).
+
+        Parameters
+        ----------
+        output : float32 (draws, classes)
+            The model's raw output behind each of at least two draws.
+        undefended : float32 (classes,)
+            Its raw output without the defence.
+        """
+        return suspicion_of(self._probabilities(output), self._probabilities(undefended), self.bundle.suspicion)
+
     def _run_draws(self, image: NDArray[np.uint8], count: int) -> _Run:
         """Run `count` draws of one image of the model's size; the image is quantised once."""
         if count == 1:
@@ -334,11 +346,8 @@ class Classifier:
         score, suspicious = None, None
         if suspicion:
             started = time.perf_counter()
-            bare = self._probabilities(self.run(fitted, defended=False))
-            score = suspicion_score(self._probabilities(output), bare)
+            score, suspicious = self.suspicion(output, self.run(fitted, defended=False))
             invoke_s += time.perf_counter() - started
-            limit = self.bundle.suspicion
-            suspicious = None if limit is None else score > limit.value
         answers, probabilities, agreement = self.rank(output, top)
         stage_ms = {
             "resize_ms": 1e3 * (resized - begin),
@@ -355,9 +364,6 @@ class Classifier:
 
 def prediction_record(prediction: Prediction, image: str, bundle: Bundle) -> dict[str, Any]:
     """Return a prediction as JSON types: what ``classify --json`` prints and the HTTP service answers."""
-    suspicion: dict[str, Any] = {}
-    if prediction.suspicion is not None:
-        suspicion = {"suspicion": round(prediction.suspicion, 6), "suspicious": prediction.suspicious}
     return {
         "image": image,
         "label": prediction.top[0].label,
@@ -367,7 +373,7 @@ def prediction_record(prediction: Prediction, image: str, bundle: Bundle) -> dic
         ],
         "draws": prediction.draws,
         "agreement": round(prediction.agreement, 4),
-        **suspicion,
+        **suspicion_record(prediction.suspicion, prediction.suspicious),
         "stage_ms": {stage: round(value, 3) for stage, value in prediction.stage_ms.items()},
         "bundle": bundle.sha256,
     }

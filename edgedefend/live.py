@@ -43,6 +43,7 @@ class RunOptions:
 
     frames: int | None = None
     draws: int = 1
+    suspicion: bool = False
     top: int = 5
     roi: Roi | None = None
     on_change: int = 0
@@ -102,6 +103,7 @@ class Run:
             live=source.live,
             top=options.top,
             draws=options.draws,
+            suspicion=options.suspicion,
             crop=None if options.roi is None else options.roi.crop,
             keep_images=saver is not None,
             on_damaged=self._on_damaged,

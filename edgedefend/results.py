@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from edgedefend.stream import FrameResult
+from edgedefend.suspicion import suspicion_record
 
 __all__ = ["Filter", "Records", "encode"]
 
@@ -52,6 +53,7 @@ class Records:
             "score": round(result.top[0].score, 6),
             "top": [{"index": a.index, "label": a.label, "score": round(a.score, 6)} for a in result.top],
             "agreement": round(result.agreement, 4),
+            **suspicion_record(result.suspicion, result.suspicious),
             "stage_ms": {stage: round(value, 3) for stage, value in result.stage_ms.items()},
             "dropped": dropped,
             **self._same,

@@ -55,7 +55,8 @@ class FrameResult:
     `number` counts captured frames, dropped ones included, from 0. `captured` is of time.monotonic and `age_ms` the
     time from then to the answer. `stage_ms` has "prepare_ms" (resize, defend, write the tensor), "invoke_ms", and
     "decode_ms" where the stream decoded the frame. `agreement` is the fraction of draws whose own best class is
-    ``top[0]``. `image` is the whole frame where the stream was asked to keep it.
+    ``top[0]``. `suspicion` and `suspicious` are those of `edgedefend.classifier.Prediction`, where the stream was asked
+    for them. `image` is the whole frame where the stream was asked to keep it.
     """
 
     number: int
@@ -66,6 +67,8 @@ class FrameResult:
     stage_ms: dict[str, float]
     captured: float = 0.0
     agreement: float = 1.0
+    suspicion: float | None = None
+    suspicious: bool | None = None
     image: Picture | None = None
 
 
@@ -153,6 +156,9 @@ class Stream:
         Frames that may wait between two stages.
     draws : int
         Random draws of the defence whose probabilities are averaged for each frame; 1 for a classifier without it.
+    suspicion : bool
+        Whether to compare the draws with one another and with the undefended answer, for which the model runs once more
+        for each frame.
     crop : callable, optional
         Takes a frame and returns the part of it to classify.
     keep_images : bool
@@ -177,12 +183,17 @@ class Stream:
         top: int = 5,
         depth: int = 2,
         draws: int = 1,
+        suspicion: bool = False,
         crop: Callable[[Picture], Picture] | None = None,
         keep_images: bool = False,
         on_damaged: Callable[[InputError], None] | None = None,
         heartbeat: Callable[[bool], None] | None = None,
     ) -> None:
         self.classifier, self.live, self.top, self.draws = classifier, live, top, draws
+        if suspicion and (draws < 2 or not classifier.defended):
+            raise InputError("suspicion compares several draws of the defence: give at least 2 draws")
+        # With suspicion the undefended picture goes through the model behind the draws, as if it were one more.
+        self._runs, self._suspicion = draws + suspicion, suspicion
         self._depth = 1 if live else depth
         self._crop, self._keep_images = crop, keep_images
         self._on_damaged, self._heartbeat = on_damaged, heartbeat
@@ -220,7 +231,7 @@ class Stream:
     def _prepare(self) -> None:
         """Decode, resize, defend and encode into tensors of our own: the interpreter's memory is busy meanwhile."""
         spec = self.classifier.interpreter.input
-        shape = spec.shape[1:] if self.draws == 1 else (self.draws, *spec.shape[1:])
+        shape = spec.shape[1:] if self._runs == 1 else (self._runs, *spec.shape[1:])
         # One is being written here, `depth` wait, one is being copied to the interpreter: then the first is free.
         ring = [np.empty(shape, spec.dtype) for _ in range(self._depth + 2)]
         turn = 0
@@ -253,7 +264,9 @@ class Stream:
         if self.draws == 1:
             classifier.prepare_into(fitted, tensor)
         else:
-            classifier.defense.into_many(fitted, tensor, classifier.encoding)
+            classifier.defense.into_many(fitted, tensor[: self.draws], classifier.encoding)
+            if self._suspicion:
+                classifier.prepare_into(fitted, tensor[self.draws], defended=False)
         stage_ms["prepare_ms"] = 1e3 * (time.perf_counter() - started)
         return _Prepared(number, frame.name, frame.captured, tensor, stage_ms, image if self._keep_images else None)
 
@@ -348,7 +361,10 @@ class Stream:
             raise EdgeDefendError(f"a stage of the stream failed: {self._error}") from self._error
 
     def _result(self, item: _Prepared, output: NDArray[np.float32], invoke_ms: float) -> FrameResult:
-        top, probabilities, agreement = self.classifier.rank(output, self.top)
+        top, probabilities, agreement = self.classifier.rank(output[: self.draws], self.top)
+        suspicion, suspicious = None, None
+        if self._suspicion:
+            suspicion, suspicious = self.classifier.suspicion(output[: self.draws], output[self.draws])
         return FrameResult(
             item.number,
             item.name,
@@ -358,5 +374,7 @@ class Stream:
             {**item.stage_ms, "invoke_ms": invoke_ms},
             item.captured,
             agreement,
+            suspicion,
+            suspicious,
             item.image,
         )

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DRAWS", "SuspicionThreshold", "learn_threshold", "suspicion_score"]
+__all__ = ["DRAWS", "SuspicionThreshold", "learn_threshold", "suspicion_of", "suspicion_record", "suspicion_score"]
 
 DRAWS = 5
 FALSE_ALARMS = 0.05
@@ -55,6 +55,22 @@ def suspicion_score(draws: NDArray[np.float32], undefended: NDArray[np.float32])
     between = 0.5 * float(np.concatenate(pairs).mean())
     from_bare = 0.5 * float(np.abs(draws.mean(axis=0) - undefended).sum())
     return min(1.0, max(0.0, (between + from_bare) / 2))
+
+
+def suspicion_of(
+    draws: NDArray[np.float32], undefended: NDArray[np.float32], threshold: SuspicionThreshold | None
+) -> tuple[float, bool | None]:
+    """Return the score (see `suspicion_score`) and whether it exceeds the threshold; None where there is none."""
+    score = suspicion_score(draws, undefended)
+    return score, None if threshold is None else score > threshold.value
+
+
+def suspicion_record(score: float | None, suspicious: bool | None) -> dict[str, Any]:
+    """Return what a JSON record says of it; nothing where no score was asked for.
+
+    ``suspicious`` is None where the bundle knows no threshold.
+    """
+    return {} if score is None else {"suspicion": round(score, 6), "suspicious": suspicious}
 
 
 def learn_threshold(clean: NDArray[np.float64], draws: int, false_alarms: float = FALSE_ALARMS) -> SuspicionThreshold:

@@ -192,6 +192,29 @@ def test_several_draws_in_a_stream(color_bundles):
         assert result.top[0].label == prediction.top[0].label
 
 
+@pytest.mark.parametrize("frames", [1, 9])  # of nine, some go through the model in one batch and some apart
+def test_a_suspicion_in_a_stream(color_bundles, frames):
+    """The same as `classify` gives it for the same draws; the undefended answer does not count as a draw."""
+    bundle = load_bundle(color_bundles / "fp32")
+    picture = np.random.default_rng(3).integers(0, 256, (90, 80, 3), np.uint8)
+    one = Classifier(bundle, threads=1, rng=np.random.default_rng(4))
+    expected = [one.classify(picture, draws=3, suspicion=True) for _ in range(frames)]
+    stream = Stream(Classifier(bundle, threads=1, rng=np.random.default_rng(4)), draws=3, suspicion=True)
+    results = list(stream.run(Frame(picture, time.monotonic(), str(number)) for number in range(frames)))
+    for result, prediction in zip(results, expected, strict=True):
+        assert result.suspicion == pytest.approx(prediction.suspicion, abs=1e-5)
+        assert result.suspicion > 0 and result.suspicious is prediction.suspicious
+        assert result.probabilities == pytest.approx(prediction.probabilities, abs=1e-5)
+        assert result.agreement == pytest.approx(prediction.agreement)
+
+
+def test_a_stream_has_no_suspicion_of_a_single_draw(color_bundles):
+    bundle = load_bundle(color_bundles / "int8")
+    for draws, defended in ((1, True), (3, False)):
+        with pytest.raises(InputError, match="at least 2 draws"):
+            Stream(Classifier(bundle, threads=1, defended=defended), draws=draws, suspicion=True)
+
+
 def test_frames_decoded_late_cropped_and_damaged(classifier):
     image = np.full((40, 80, 3), RGB["blue"], np.uint8)
     image[:, 40:] = RGB["red"]

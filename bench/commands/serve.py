@@ -21,6 +21,7 @@ __all__ = ["serve"]
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
 @click.option("--seconds", type=click.FloatRange(0.1), default=5.0, show_default=True, help="Of each side of a round.")
 @click.option("--overload", type=click.FloatRange(1), default=5.0, show_default=True, help="Times the capacity.")
+@click.option("--client", type=click.Choice(["python", "wrk"]), default="python", show_default=True, help="Who asks.")
 @json_option
 def serve(
     bundle: str,
@@ -31,6 +32,7 @@ def serve(
     rounds: int,
     seconds: float,
     overload: float,
+    client: str,
     json_path: Path | None,
 ) -> None:
     """Requests a second over loopback beside the pipeline without HTTP, and what an overload does."""
@@ -52,6 +54,7 @@ def serve(
             seconds=seconds,
             overload=overload,
             overload_seconds=2 * seconds,
+            client=client,
             tick=tick,
         )
     each = sorted(result["ratios"])
@@ -60,6 +63,16 @@ def serve(
         f"{result['clients']} clients: {result['served_per_s']:.1f} answers/s over HTTP, "
         f"{result['offline_per_s']:.1f} images/s offline, ratio {result['ratio']:.3f} ({each[0]:.3f} to {each[-1]:.3f})"
     )
+    click.echo(
+        f"beside pictures that are decoded and resized already, {result['ready']['per_s']:.1f} images/s offline: "
+        f"ratio {result['ratio_ready']:.3f}"
+    )
+    sides = {"service": result["served"], "pipeline": result["offline"], "pipeline, ready": result["ready"]}
+    rows = []
+    for side, measured in sides.items():
+        for who, cpu_ms in measured["cpu_ms"].items():
+            rows.append([f"{side}: {who}" if who != "pipeline" else side, f"{cpu_ms:.2f}"])
+    click.echo(format_table(["CPU time a picture", "ms"], rows))
     flood = result["overload"]
     rows = [
         ["answered", flood["accepted"], f"{flood['accepted_ms'].get('p50', float('nan')):.1f}"],

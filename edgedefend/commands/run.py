@@ -36,6 +36,9 @@ def _say(line: str) -> None:
 @click.option("--frames", type=click.IntRange(1), help="Stop after so many answers.")
 @click.option("--roi", metavar="L,T,W,H", help="Classify this part of each frame, in pixels.")
 @click.option("--draws", type=click.IntRange(1, 256), default=1, show_default=True, help="Random draws to average.")
+@click.option(
+    "--suspicion", is_flag=True, help="Say how far draws and undefended answer disagree (one more run of the model)."
+)
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="How many classes a result has.")
 @click.option("--live", is_flag=True, help="Play a video file as if it were a camera, again and again.")
 @click.option("--give-up", "give_up", type=click.FloatRange(0), help="End after so many seconds without a frame.")
@@ -74,10 +77,13 @@ def run(bundle: str, source: str, threads: int | None, backend: str | None, **op
     from edgedefend.bundle import load_bundle
     from edgedefend.capture import open_source
     from edgedefend.classifier import Classifier
-    from edgedefend.errors import InputError
+    from edgedefend.errors import InputError, UsageError
     from edgedefend.live import Run, RunOptions
     from edgedefend.pace import Pace
+    from edgedefend.suspicion import DRAWS
 
+    if options["suspicion"] and options["draws"] < 2:
+        raise UsageError(f"--suspicion compares draws of the defence: give --draws {DRAWS}")
     opened = open_source(source, live=options["live"])
     roi = None if options["roi"] is None else parse_roi(options["roi"])
     loaded = load_bundle(bundle)
@@ -94,7 +100,7 @@ def run(bundle: str, source: str, threads: int | None, backend: str | None, **op
         classifier = Classifier(loaded, threads=threads, backend=backend)
         if loaded.weights == "random":
             _say("this bundle's weights are random: its answers mean nothing")
-        names = ("frames", "draws", "top", "on_change", "min_score")
+        names = ("frames", "draws", "suspicion", "top", "on_change", "min_score")
         chosen = RunOptions(
             **{name: options[name] for name in names},
             roi=roi,

@@ -15,6 +15,7 @@ from edgedefend.classifier import Classifier, prediction_record, softmax
 from edgedefend.errors import BackendError
 from edgedefend.grid import Grid, remap
 from edgedefend.sources import decode_image
+from edgedefend.suspicion import suspicion_of, suspicion_record
 
 __all__ = ["MAX_DRAWS", "MAX_PICTURES", "MAX_PIXELS", "Options", "classify_picture", "show_stages"]
 
@@ -30,6 +31,7 @@ class Options:
     draws: int = 1
     top: int = 5
     defense: bool = True
+    suspicion: bool = False
 
 
 def _decode(data: bytes, max_pixels: int) -> tuple[NDArray[np.uint8], float]:
@@ -46,7 +48,8 @@ def classify_picture(
     Returns
     -------
     dict
-        What ``edgedefend classify --json`` prints, with ``decode_ms`` among the ``stage_ms``.
+        What ``edgedefend classify --json`` prints, with ``decode_ms`` among the ``stage_ms``. A suspicion that was
+        asked for is None where there is nothing to compare: a single draw, or no defence.
 
     Raises
     ------
@@ -54,12 +57,15 @@ def classify_picture(
         If `data` is not an image, or too large a one.
     """
     image, decode_ms = _decode(data, max_pixels)
+    compared = options.suspicion and options.defense and options.draws > 1
     classifier.defended = options.defense
     try:
-        prediction = classifier.classify(image, draws=options.draws, top=options.top)
+        prediction = classifier.classify(image, draws=options.draws, top=options.top, suspicion=compared)
     finally:
         classifier.defended = True
     record = prediction_record(prediction, "body", classifier.bundle)
+    if options.suspicion and not compared:
+        record |= {"suspicion": None, "suspicious": None}
     record["stage_ms"] = {"decode_ms": decode_ms, **record["stage_ms"]}
     return record
 
@@ -98,7 +104,8 @@ def show_stages(
     Returns
     -------
     dict
-        As of `classify_picture`; besides ``undefended``, the answers for the picture as it is; ``pictures`` with
+        As of `classify_picture`, with a suspicion wherever there are two draws, since the undefended answer is there
+        anyway; besides ``undefended``, the answers for the picture as it is; ``pictures`` with
         ``original``, ``quantised`` (base64 PNG at the model's size); and ``each``, one entry a draw with its
         ``picture``, its ``cells`` (see `_cell_edges`) and its own ``top``.
 
@@ -145,6 +152,7 @@ def show_stages(
     quantised = classifier.defense.quantize(fitted)
     mean: NDArray[np.float32] = np.mean(each, axis=0)
     top = _answers(mean, bundle.labels, options.top)
+    suspicion = suspicion_of(np.array(each), undefended, bundle.suspicion) if len(each) > 1 else (None, None)
     agreeing = [int(scores.argmax()) == top[0]["index"] for scores in each]
     return {
         "image": "body",
@@ -153,6 +161,7 @@ def show_stages(
         "top": top,
         "draws": len(each),
         "agreement": round(sum(agreeing) / len(agreeing), 4),
+        **suspicion_record(*suspicion),
         "stage_ms": {name: round(value, 3) for name, value in stages.items()},
         "bundle": bundle.sha256,
         "undefended": _answers(undefended, bundle.labels, options.top),

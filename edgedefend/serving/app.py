@@ -117,7 +117,7 @@ class Service:
 
     async def classify(self, request: Request) -> Response:
         """``POST /v1/classify``."""
-        return await self.answer(request, classify_picture, MAX_DRAWS, "draws", "top", "defense")
+        return await self.answer(request, classify_picture, MAX_DRAWS, "draws", "top", "defense", "suspicion")
 
     async def stages(self, request: Request) -> Response:
         """``POST /v1/stages``: as classify, with the pictures."""
@@ -144,6 +144,7 @@ class Service:
                     "num_steps": bundle.num_steps,
                     "distort_limit": bundle.distort_limit,
                 },
+                "suspicion": None if bundle.suspicion is None else bundle.suspicion.as_json(),
                 "backend": self.runtime,
                 "workers": self.pool.size,
                 "threads": self.threads,

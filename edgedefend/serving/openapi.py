@@ -6,6 +6,7 @@ from typing import Any
 
 import edgedefend
 from edgedefend.serving.answers import MAX_DRAWS, MAX_PICTURES
+from edgedefend.suspicion import DRAWS
 
 __all__ = ["describe"]
 
@@ -43,6 +44,18 @@ _PREDICTION = {
     "stage_ms": {"type": "object", "additionalProperties": _NUMBER, "description": "Milliseconds by stage."},
     "bundle": {"type": "string", "description": "SHA-256 of the bundle."},
 }
+_SUSPICION: dict[str, Schema] = {
+    "suspicion": {
+        "type": ["number", "null"],
+        "minimum": 0,
+        "maximum": 1,
+        "description": "How far the draws and the undefended answer disagree; null: there was nothing to compare.",
+    },
+    "suspicious": {
+        "type": ["boolean", "null"],
+        "description": "Whether that is more than clean pictures rarely reach; null: this bundle knows no threshold.",
+    },
+}
 _PAIR = _list({"type": "integer"}, minItems=2, maxItems=2)
 _STAGES = {
     **_PREDICTION,
@@ -68,6 +81,7 @@ _MODEL = {
     "classes": _COUNT,
     "labels": _list(_TEXT),
     "defense": _object({"quant_table": _list(_list(_NUMBER)), "num_steps": _COUNT, "distort_limit": _NUMBER}),
+    "suspicion": {"type": ["object", "null"], "description": "The threshold, and how it was learned."},
     "backend": _TEXT,
     "workers": _COUNT,
     "threads": _COUNT,
@@ -114,7 +128,12 @@ def _answers_of(description: str, answer: Schema, errors: dict[int, str]) -> dic
     return answers
 
 
-def _options(classes: int, max_draws: int, *, optional_defense: bool) -> list[Schema]:
+def _switch(name: str, default: str, description: str) -> Schema:
+    schema = {"type": "string", "enum": ["on", "off", "true", "false", "1", "0"], "default": default}
+    return {"name": name, "in": "query", "schema": schema, "description": description}
+
+
+def _options(classes: int, max_draws: int, *, switches: bool) -> list[Schema]:
     options: list[Schema] = [
         {
             "name": "draws",
@@ -129,15 +148,16 @@ def _options(classes: int, max_draws: int, *, optional_defense: bool) -> list[Sc
             "description": "How many classes to return.",
         },
     ]
-    if optional_defense:
-        options.append(
-            {
-                "name": "defense",
-                "in": "query",
-                "schema": {"type": "string", "enum": ["on", "off", "true", "false", "1", "0"], "default": "on"},
-                "description": "Off shows what the bare model says; there are no draws then.",
-            }
-        )
+    if switches:
+        options += [
+            _switch("defense", "on", "Off shows what the bare model says; there are no draws then."),
+            _switch(
+                "suspicion",
+                "off",
+                "On tells how far the draws and the undefended answer disagree: one more run of the model. "
+                f"Without `draws` there are then {DRAWS}; a single draw, or no defence, leaves nothing to compare.",
+            ),
+        ]
     return options
 
 
@@ -183,14 +203,14 @@ def describe(classes: int, *, secured: bool) -> dict[str, Any]:
         return {"get": {"operationId": name, "summary": summary, "responses": responses, **(more or {})}}
 
     def post(name: str, summary: str, answer: Schema, max_draws: int) -> Schema:
-        options = _options(classes, max_draws, optional_defense=name == "classify")
+        options = _options(classes, max_draws, switches=name == "classify")
         return {
             "post": {
                 "operationId": name,
                 "summary": summary,
                 "parameters": options,
                 "requestBody": _picture_of(options),
-                "responses": _answers_of(summary, _json(_object(answer), ""), asking),
+                "responses": _answers_of(summary, _json(_object(answer, _SUSPICION), ""), asking),
             }
         }
 

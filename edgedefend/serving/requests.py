@@ -10,6 +10,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from edgedefend.serving.answers import MAX_DRAWS, Options
+from edgedefend.suspicion import DRAWS
 
 __all__ = ["MAX_BODY", "BodyBudget", "RefusedError", "busy", "parse_options", "read_picture"]
 
@@ -52,9 +53,11 @@ def parse_options(
     classes: int,
     *,
     max_draws: int = MAX_DRAWS,
-    names: Sequence[str] = ("draws", "top", "defense"),
+    names: Sequence[str] = ("draws", "top", "defense", "suspicion"),
 ) -> Options:
     """Return the options of a query string or a form.
+
+    Where a suspicion is asked for and no number of draws, there are as many as thresholds are learned with.
 
     Parameters
     ----------
@@ -70,7 +73,8 @@ def parse_options(
     RefusedError
         If a name is unknown or there twice, or a value is out of range.
     """
-    draws, top, defense = 1, min(5, classes), True
+    draws, top = None, min(5, classes)
+    switches = {"defense": True, "suspicion": False}
     seen: set[str] = set()
     for name, value in pairs:
         if name not in names:
@@ -83,10 +87,12 @@ def parse_options(
         elif name == "top":
             top = _number(name, value, classes)
         elif value in _SWITCH:
-            defense = _SWITCH[value]
+            switches[name] = _SWITCH[value]
         else:
-            raise _bad(f"defense is {value[:50]!r}, expected on or off")
-    return Options(draws, top, defense)
+            raise _bad(f"{name} is {value[:50]!r}, expected on or off")
+    if draws is None:
+        draws = DRAWS if switches["suspicion"] else 1
+    return Options(draws, top, **switches)
 
 
 class BodyBudget:
@@ -161,7 +167,7 @@ async def read_picture(request: Request, body: bytes) -> tuple[bytes, list[tuple
     kind = request.headers.get("content-type", "")
     if kind.partition(";")[0].strip().lower() != "multipart/form-data":
         return body, []
-    parser = _InMemory(request.headers, _once(body), max_files=1, max_fields=3, max_part_size=MAX_FIELD)
+    parser = _InMemory(request.headers, _once(body), max_files=1, max_fields=4, max_part_size=MAX_FIELD)
     try:
         form = await parser.parse()
     except MultiPartException as error:

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from bench.live_world import Camera, free_port
+from edgedefend.bundle import load_bundle
 from tests.conftest import one_line
 from tests.live.conftest import RGB
 
@@ -46,6 +47,16 @@ def test_a_video_loses_no_frame_and_keeps_its_order(start_run, color_video, tmp_
     assert np.abs(frame[10, 10][::-1].astype(int) - RGB["red"]).max() < 40
     assert frame[-12:].max() > 200 > frame[:60, :, 1].max()
     assert run.said == ["edgedefend: 30 answers, 30 published, 0 frames dropped"]
+
+
+def test_a_suspicion_with_every_result(start_run, color_bundles, color_video):
+    run = start_run(color_video, "--draws", "3", "--suspicion", "--frames", "6")
+    assert run.end() == 0
+    threshold = load_bundle(color_bundles / "int8").suspicion.value
+    assert len(run.results) == 6
+    for result in run.results:
+        assert result["draws"] == 3 and 0 <= result["suspicion"] <= 1
+        assert result["suspicious"] is (result["suspicion"] > threshold)
 
 
 def test_pictures_a_damaged_one_is_named_and_the_rest_is_classified(start_run, color_photographs, tmp_path):
@@ -85,6 +96,7 @@ def test_what_is_no_source_is_one_line(run_cli, color_bundles, tmp_path):
         (["csi://0"], 5, "picamera2"),
         (["http://127.0.0.1:9/", "--mqtt", "mqtt://me:secret@localhost"], 2, "--mqtt-login"),
         (["http://127.0.0.1:9/", "--post", "ftp://x"], 2, "expected http"),
+        (["http://127.0.0.1:9/", "--suspicion"], 2, "give --draws 5"),
         (["http://127.0.0.1:9/", "--home-assistant"], 2, "--mqtt URL"),
         (["http://127.0.0.1:9/", "--save", tmp_path / "x.gif"], 2, "--save"),
     ]

@@ -13,6 +13,7 @@ from edgedefend.errors import InputError
 from edgedefend.grid import Grid, remap
 from edgedefend.serving.answers import Options, classify_picture, show_stages
 from edgedefend.sources import decode_image
+from edgedefend.suspicion import suspicion_score
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +66,18 @@ def test_leaving_the_defence_away_is_for_one_answer(classifier, pictures):
     with pytest.raises(InputError):
         classify_picture(classifier, b"no image", Options(defense=False))
     assert classify_picture(classifier, pictures[0], Options())["draws"] == 1
+
+
+def test_a_suspicion_is_that_of_the_answers_that_are_shown(classifier, pictures):
+    answer = show_stages(classifier, pictures[2], Options(draws=4, top=3))
+
+    def scores(top: list[dict]) -> np.ndarray:
+        return np.array([one["score"] for one in sorted(top, key=lambda one: one["index"])], np.float32)
+
+    expected = suspicion_score(np.array([scores(draw["top"]) for draw in answer["each"]]), scores(answer["undefended"]))
+    assert answer["suspicion"] == pytest.approx(expected, abs=1e-5)
+    assert answer["suspicious"] is (answer["suspicion"] > classifier.bundle.suspicion.value)
+    assert "suspicion" not in show_stages(classifier, pictures[2], Options(draws=1)), "nothing to compare"
 
 
 def test_a_picture_with_too_many_pixels_is_never_decoded(classifier, pictures):

@@ -23,7 +23,11 @@ def test_broken_pictures_and_broken_requests(color_bundles):
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from(["draws", "top", "defense", "x"]) | st.text(max_size=5), st.text(max_size=12)))
+    st.lists(
+        st.tuples(
+            st.sampled_from(["draws", "top", "defense", "suspicion", "x"]) | st.text(max_size=5), st.text(max_size=12)
+        )
+    )
 )
 def test_options_are_in_range_or_refused(pairs):
     try:

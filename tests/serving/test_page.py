@@ -100,7 +100,12 @@ def test_a_picture_is_chosen_and_answered(visit, color_photographs):
         page.click("text=Choose a picture")
     chooser.value.set_files(color_photographs.parent / "1.png")
     assert shown(page) == "green"
-    assert page.inner_text("#facts").split("\n")[-1] == "4 of 4"
+    assert dict(fact.split("\n") for fact in page.locator("#facts div").all_inner_texts()) == {
+        "score": page.inner_text("#bars .number >> nth=0"),
+        "draws that agree": "4 of 4",
+        "suspicion": page.inner_text("#facts div:last-child dd"),
+    }
+    assert re.fullmatch(r"[\d.]+ %, (suspicious|not unusual)", page.inner_text("#facts div:last-child dd"))
     assert page.locator("#bars .bar").count() == 3
     assert page.locator("#draw-buttons input").count() == 4
     width = float(page.evaluate("parseFloat(document.querySelector('#bars .fill').style.width)"))
@@ -126,6 +131,14 @@ def test_another_draw_is_another_picture(visit, color_photographs):
     assert page.locator(".grid path").count() == 0
     page.select_option("#draws", "7")
     until(page, "document.querySelectorAll('#draw-buttons input').length === 7")
+
+
+def test_a_single_draw_has_no_suspicion(visit, color_photographs):
+    page = visit()
+    page.select_option("#draws", "1")
+    page.set_input_files("#file", color_photographs.parent / "2.png")
+    assert shown(page) == "blue"
+    assert page.inner_text("#facts").split("\n")[-2:] == ["draws that agree", "1 of 1"]
 
 
 def test_with_the_keyboard_alone(visit, color_photographs):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
 import signal
 import socket
+import statistics
 import threading
 import time
 import uuid
@@ -67,6 +69,19 @@ def test_many_clients_at_once_get_the_right_answers(service, pictures):
     assert not wrong
 
 
+def test_an_answer_on_a_connection_in_use_does_not_wait_for_an_acknowledgement(service):
+    """Two writes without TCP_NODELAY: the second one waits until the client's kernel acknowledges the first, 40 ms."""
+    took = []
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)
+    for _ in range(20):
+        began = time.perf_counter()
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().read()
+        took.append(time.perf_counter() - began)
+    connection.close()
+    assert statistics.median(took) < 0.03
+
+
 def test_health(service, pictures, color_bundles):
     before = service.ask("GET", "/healthz")[1]
     service.ask("POST", "/v1/classify", pictures[0])
@@ -95,6 +110,8 @@ def test_health(service, pictures, color_bundles):
         ("GET", "/../../etc/passwd", None, {}, 404, "openapi"),
         ("POST", "/v1/classify?draws=1&draws=2", b"x", {}, 400, "twice"),
         ("POST", "/v1/classify?defense=maybe", b"x", {}, 400, "on or off"),
+        ("POST", "/v1/classify?suspicion=maybe", b"x", {}, 400, "suspicion is 'maybe', expected on or off"),
+        ("POST", "/v1/stages?suspicion=1", b"x", {}, 400, "draws or top"),
         ("POST", "/v1/stages?defense=off", b"x", {}, 400, "draws or top"),
         ("POST", "/v1/stages?draws=9", b"x", {}, 400, "1 to 8"),
         ("POST", "/v1/classify", b"x", {"Content_Length": "ten"}, 400, "not valid HTTP"),
@@ -172,6 +189,23 @@ def test_without_the_defence_there_is_no_draw(service, pictures):
     status, answer = service.ask("POST", "/v1/classify?defense=off", pictures[0])
     assert (status, answer["label"], answer["draws"]) == (200, "red", 0)
     assert service.ask("POST", "/v1/classify", pictures[0])[1]["draws"] == 1, "it is for one request only"
+
+
+def test_a_suspicion_where_it_is_asked_for(service, pictures, color_bundles):
+    threshold = load_bundle(color_bundles / "int8").suspicion.value
+    for query, draws in (("suspicion=1", 5), ("suspicion=on&draws=2", 2)):
+        status, answer = service.ask("POST", f"/v1/classify?{query}", pictures[0])
+        assert (status, answer["draws"]) == (200, draws)
+        assert 0 <= answer["suspicion"] <= 1
+        assert answer["suspicious"] is (answer["suspicion"] > threshold)
+    assert "suspicion" not in service.ask("POST", "/v1/classify?draws=5&suspicion=off", pictures[0])[1]
+    body, kind = form(("image", pictures[0]), ("suspicion", "on"), ("draws", "3"), ("top", "1"), ("defense", "on"))
+    status, answer = service.ask("POST", "/v1/classify?draws=1", body, Content_Type=kind)
+    assert (status, answer["draws"], "suspicion" in answer) == (200, 3, True)
+    for query in ("suspicion=1&draws=1", "suspicion=1&defense=off"):
+        status, answer = service.ask("POST", f"/v1/classify?{query}", pictures[0])
+        assert (status, answer["suspicion"], answer["suspicious"]) == (200, None, None), "nothing to compare"
+    assert service.ask("GET", "/v1/model")[1]["suspicion"]["threshold"] == threshold
 
 
 def test_the_model_and_the_status(service, color_bundles):

@@ -82,7 +82,10 @@ function show(got) {
   const agreeing = Math.round(got.agreement * got.draws);
   byId("label").textContent = got.label;
   const entries = [["score", percent(got.score)], ["draws that agree", `${agreeing} of ${got.draws}`]];
-  if (typeof got.suspicion === "number") entries.push(["suspicion", percent(got.suspicion)]);
+  if (typeof got.suspicion === "number") {
+    const verdict = { true: ", suspicious", false: ", not unusual" }[got.suspicious] ?? ""; // null: no threshold is known
+    entries.push(["suspicion", `${percent(got.suspicion)}${verdict}`]);
+  }
   facts(byId("facts"), entries);
   if (!stream) byId("spoken").textContent = `${got.label}, ${percent(got.score)}, ${agreeing} of ${got.draws} draws agree`;
   // A tick is what one draw says of that class, where the class is among its best.
