@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import click
 
 from edgedefend.bundle import PRECISIONS
 from edgedefend.commands.options import format_table, threads_option
+from edgedefend.errors import EdgeDefendError
 from edgedefend.interpreter import available_threads
 from edgedefend.sources import RESIZE_RULES
 from edgedefend.statistics import format_proportion, proportion
@@ -29,6 +31,22 @@ def _progress(label: str, length: int) -> Iterator[Callable[[int], Any]]:
         return
     with click.progressbar(length=length, label=f"{label:32}", file=sys.stderr, show_pos=True) as bar:
         yield bar.update
+
+
+# Known by name only, as commands are: `bench` imports this package, never the other way round.
+_TUNER = "bench.tuning.search:Tuner"
+
+
+def _tuner(max_accuracy_drop: float, **limits: int) -> Any:
+    """Return what chooses the defence, or say what to install for it."""
+    module, attribute = _TUNER.split(":")
+    try:
+        make = getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        raise EdgeDefendError(
+            f"--max-accuracy-drop needs the Python package {error.name!r}: pip install 'edgedefend[convert,bench]'"
+        ) from error
+    return make(max_accuracy_drop, **limits)
 
 
 @click.command()
@@ -78,11 +96,37 @@ def _progress(label: str, length: int) -> Iterator[Callable[[int], Any]]:
     show_default=True,
     help="Refuse a model whose best class agrees with Keras on a smaller fraction of the data; 0 never refuses.",
 )
+@click.option(
+    "--max-accuracy-drop",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Choose table, grid and draws that an attacker who knows them needs most distortion against, within this.",
+)
+@click.option(
+    "--tuning-images",
+    type=click.IntRange(1),
+    default=24,
+    show_default=True,
+    help="... attacking so many photographs to choose, as many others to report.",
+)
+@click.option(
+    "--tuning-draws",
+    type=click.IntRange(1, 8),
+    default=8,
+    show_default=True,
+    help="... with at most so many runs of the model an answer.",
+)
 @click.option("--pack", is_flag=True, help="Write each bundle as one zip file as well.")
 @click.option("--force", is_flag=True, help="Replace bundles that are there.")
 @threads_option
 def convert(
-    scale: float | None, offset: float | None, settings: Path | None, threads: int | None, **options: Any
+    scale: float | None,
+    offset: float | None,
+    settings: Path | None,
+    threads: int | None,
+    max_accuracy_drop: float | None,
+    tuning_images: int,
+    tuning_draws: int,
+    **options: Any,
 ) -> None:
     """Learn the quantisation table, export the model in every precision, check it, write bundles.
 
@@ -102,6 +146,9 @@ def convert(
         input_settings=input_settings,
         threads=threads or available_threads(),
         command="edgedefend " + shlex.join(sys.argv[1:]),
+        tuner=None
+        if max_accuracy_drop is None
+        else _tuner(max_accuracy_drop, images=tuning_images, most_draws=tuning_draws),
         **{**options, "precisions": options["precisions"] or PRECISIONS},
     )
     try:
@@ -117,6 +164,8 @@ def convert(
             f"{success['hit']}; picture: {wanted.out / 'quant_table.png'}"
         )
     known = done.weights != "random"
+    if done.defense.measured:
+        _echo_tuning(done.defense.measured, wanted.out)
     if known:
         click.echo(f"Keras: accuracy {format_proportion(proportion(done.keras_correct, done.n))}")
     else:
@@ -143,3 +192,16 @@ def convert(
     if done.refused:
         reasons = "; ".join(f"{precision} {reason}" for precision, reason in done.refused.items())
         raise ParityError(f"no bundle was written for: {reasons}")
+
+
+def _echo_tuning(found: dict[str, Any], out: Path) -> None:
+    """Say what was chosen and what it showed on photographs that had no part in the choice."""
+    draws = str(found["draws"])
+    click.echo(f"tuned: {found['name']}; mean of {draws} draws, each a run of the model; {out / 'tuning.png'}")
+    click.echo(
+        f"  accuracy on others: undefended {format_proportion(found['undefended_accuracy'])}, "
+        f"defended {format_proportion(found['accuracy'][draws])}"
+    )
+    for count, value in found["distortion"].items():
+        ratio, low, high = ("-" if value[name] is None else f"{value[name]:.1f}" for name in ("ratio", "low", "high"))
+        click.echo(f"  {count} draws: an attacker needs {ratio} times the distortion [{low}, {high}] n={value['n']}")

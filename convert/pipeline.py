@@ -38,7 +38,16 @@ from edgedefend.interpreter import Interpreter, available_threads
 from edgedefend.sources import fit_image, read_image
 from edgedefend.statistics import proportion
 
-__all__ = ["ConvertSettings", "Converted", "ParityError", "Progress", "convert_model", "target_classes"]
+__all__ = [
+    "ConvertSettings",
+    "Converted",
+    "ParityError",
+    "Progress",
+    "Tuned",
+    "Tuner",
+    "convert_model",
+    "target_classes",
+]
 
 WORK = ".convert-work"
 _ATTACK_BATCH = 8
@@ -76,6 +85,57 @@ class ConvertSettings:
     force: bool = False
     threads: int = field(default_factory=available_threads)
     command: str = ""
+    tuner: Tuner | None = None
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The defence that a bundle gets.
+
+    Attributes
+    ----------
+    table_file : dict
+        The content of quant_table.json.
+    num_steps, distort_limit, passes
+        See `edgedefend.defense.Defense`.
+    draws : int
+        How many draws an answer is the mean of.
+    measured : dict
+        What a tuning found out about it; empty where there was none.
+    """
+
+    table_file: dict[str, Any]
+    num_steps: int
+    distort_limit: float
+    passes: int = 1
+    draws: int = 1
+    measured: dict[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what stands in a manifest under "defense"; what older readers do not know only where it is used."""
+        facts: dict[str, Any] = {"num_steps": self.num_steps, "distort_limit": self.distort_limit}
+        if self.draws > 1:
+            facts["draws"] = self.draws
+        if self.passes > 1:
+            facts["passes"] = self.passes
+        return facts
+
+
+class Tuner(Protocol):
+    """Chooses the defence by attacking it. What does so lives above this package, and is handed down to it."""
+
+    def __call__(
+        self,
+        model: LoadedModel,
+        data: Dataset,
+        images: Sequence[NDArray[np.uint8]],
+        learned: NDArray[np.float32],
+        *,
+        folder: Path,
+        seed: int,
+        progress: Progress,
+    ) -> Tuned:
+        """Return the best defence for photographs at the model's size, given the table that was learned from them."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +149,7 @@ class Converted:
     weights: str
     keras_correct: int
     n: int
+    defense: Tuned
 
 
 class Progress(Protocol):
@@ -275,11 +336,22 @@ def convert_model(settings: ConvertSettings, progress: Progress) -> Converted:
 
         write_file(settings.out / "quant_table.png", votes_and_table(table_file))
 
+    tuned = Tuned(table_file, settings.num_steps, settings.distort_limit)
+    if settings.tuner is not None:
+        tuned = settings.tuner(
+            model,
+            data,
+            images,
+            np.array(table_file["quant_table"], np.float32),
+            folder=settings.out,
+            seed=settings.seed,
+            progress=progress,
+        )
     with progress("asking Keras", len(images)) as tick:
         expected = keras_outputs(model, images, tick)
     if not np.isfinite(expected).all():
         raise InputError(f"{settings.model}: the Keras model's own output is not a number (NaN or infinity)")
-    step = _PrecisionStep(settings, model, spec, data, images, expected, table_file, work, progress)
+    step = _PrecisionStep(settings, model, spec, data, images, expected, tuned, work, progress)
     bundles: dict[str, Bundle] = {}
     parities: dict[str, Parity] = {}
     refused: dict[str, str] = {}
@@ -292,7 +364,7 @@ def convert_model(settings: ConvertSettings, progress: Progress) -> Converted:
     shutil.rmtree(work.folder, ignore_errors=True)
     truth = np.array([photograph.label for photograph in data])
     keras_correct = int((expected.argmax(axis=1) == truth).sum())
-    return Converted(bundles, parities, refused, table_file, model.weights, keras_correct, len(images))
+    return Converted(bundles, parities, refused, table_file, model.weights, keras_correct, len(images), tuned)
 
 
 @dataclass(frozen=True)
@@ -305,14 +377,21 @@ class _PrecisionStep:
     data: Dataset
     images: list[NDArray[np.uint8]]
     expected: NDArray[np.float32]
-    table_file: dict[str, Any]
+    tuned: Tuned
     work: _Work
     progress: Progress
 
     def defense(self, stream: int) -> Defense:
         """Return a repeatable defence; each use has a stream of its own."""
         rng = np.random.default_rng([self.settings.seed, stream])
-        return Defense(self.table_file["quant_table"], self.settings.num_steps, self.settings.distort_limit, rng=rng)
+        tuned = self.tuned
+        return Defense(
+            tuned.table_file["quant_table"],
+            tuned.num_steps,
+            tuned.distort_limit,
+            passes=tuned.passes,
+            rng=rng,
+        )
 
     def export_and_compare(self, precision: str) -> tuple[bytes, Parity]:
         """Return the .tflite file and how it compares with Keras."""
@@ -346,7 +425,7 @@ class _PrecisionStep:
     def write(self, content: bytes, parity: Parity) -> Bundle:
         """Write one bundle, packed as well where that is asked for."""
         settings, model, precision = self.settings, self.model, parity.precision
-        defense_facts: dict[str, Any] = {"num_steps": settings.num_steps, "distort_limit": settings.distort_limit}
+        defense_facts = self.tuned.as_json()
         if model.weights != "random":  # how far random answers disagree says nothing about attacks
             with self.progress(f"how far clean {precision} answers disagree", len(self.images)) as tick:
                 learned = learn_suspicion(
@@ -365,13 +444,14 @@ class _PrecisionStep:
             input_spec=self.spec,
             defense_facts=defense_facts,
             labels=model.labels,
-            table_file=self.table_file,
+            table_file=self.tuned.table_file,
             golden=_golden(content, precision, self.images, self.defense(4), settings.threads),
             records={
                 "made_from": {**model.provenance, "data": self.data.name, "images": len(self.images)},
                 "made_with": _versions(),
                 "made_at": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-                "measured": _measured(parity, model.weights),
+                "measured": _measured(parity, model.weights)
+                | ({"tuning": self.tuned.measured} if self.tuned.measured else {}),
             },
             force=settings.force,
         )

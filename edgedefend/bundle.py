@@ -44,6 +44,8 @@ __all__ = [
 FORMAT_VERSION = 1
 MANIFEST, SUMS = "manifest.json", "SHA256SUMS"
 PRECISIONS = ("fp32", "fp16", "dynamic", "int8")
+# The most draws that a bundle may ask for, each of which is a run of the model; `serve` answers no more either.
+_MAX_DRAWS = 32
 # Generous for models, small enough that a hostile zip cannot fill a board's memory with anything else.
 _MAX_MODEL, _MAX_OTHER, _MAX_SMALL = 1 << 30, 64 << 20, 1 << 20
 _SUM_LINE = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9][A-Za-z0-9._-]{0,99})\Z")
@@ -216,6 +218,12 @@ class Bundle:
     labels : tuple of str
         One a class.
     quant_table : float32 (8, 8)
+    num_steps, distort_limit : int, float
+        Of the grid, see `edgedefend.defense.Defense`.
+    draws : int
+        How many draws of the defence an answer is the mean of, unless the caller says otherwise; 1 in older bundles.
+    passes : int
+        Of the quantiser, see `edgedefend.defense.Defense`; 1 in older bundles.
     sha256 : str
         The bundle's own hash: that of SHA256SUMS.
     signature : Signature, optional
@@ -235,6 +243,8 @@ class Bundle:
     quant_table: NDArray[np.float32]
     num_steps: int
     distort_limit: float
+    draws: int
+    passes: int
     sha256: str
     signature: Signature | None
     suspicion: SuspicionThreshold | None
@@ -242,7 +252,7 @@ class Bundle:
 
     def defense(self, *, rng: np.random.Generator | None = None) -> Defense:
         """Return the bundle's defence; `rng` makes it predictable, for tests and evaluation only."""
-        return Defense(self.quant_table, self.num_steps, self.distort_limit, rng=rng)
+        return Defense(self.quant_table, self.num_steps, self.distort_limit, passes=self.passes, rng=rng)
 
     def model(self) -> Path | bytes:
         """Return the .tflite model: its path in a folder (it can be mapped), its content in a packed bundle."""
@@ -394,6 +404,9 @@ def _build(
         table,
         num_steps,
         float(distort_limit),  # type: ignore[arg-type]
+        # Optional: a reader that does not know them takes one draw and one pass, so the format stays 1.
+        defense.whole("draws", 1, _MAX_DRAWS) if "draws" in defense.content else 1,
+        defense.whole("passes", 1, 8) if "passes" in defense.content else 1,
         sha256,
         signature,
         _suspicion(defense),

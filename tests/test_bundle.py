@@ -121,12 +121,23 @@ def test_a_newer_format_says_upgrade(copy, run_cli):
         (("model", "classes"), 4, "labels.txt has 3 lines"),
         (("defense", "distort_limit"), 2, "distort_limit is 2"),
         (("defense", "num_steps"), 0, "num_steps is 0"),
+        (("defense", "draws"), 33, "draws is 33, expected a whole number from 1 to 32"),
+        (("defense", "passes"), 9, "passes is 9, expected a whole number from 1 to 8"),
     ],
 )
 def test_a_bad_manifest_names_the_key(copy, keys, value, message):
     edit_manifest(copy, *keys, value=value)
     with pytest.raises(BundleError, match=message):
         load_bundle(copy)
+
+
+def test_what_a_tuning_chose_is_what_runs(copy):
+    older = load_bundle(copy)
+    assert (older.draws, older.passes, older.defense().passes) == (1, 1, 1)
+    edit_manifest(copy, "defense", "draws", value=4)
+    edit_manifest(copy, "defense", "passes", value=3)
+    tuned = load_bundle(copy)
+    assert (tuned.draws, tuned.passes, tuned.defense().passes) == (4, 3, 3)
 
 
 @pytest.mark.parametrize("table", [np.zeros((8, 8)), np.ones((7, 8)), "x"])

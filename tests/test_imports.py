@@ -9,7 +9,7 @@ HEAVY = (
     *("tensorflow", "keras", "matplotlib", "scipy", "skimage", "foolbox", "pyinfra", "convert", "bench.attacks"),
     "pywt",
     *("bench.arm", "capstone", "elftools", "unicorn"),
-    *("bench.baselines", "bench.robustness", "distributed", "dask", "jsonschema"),
+    *("bench.baselines", "bench.robustness", "bench.tuning", "distributed", "dask", "jsonschema"),
     "cryptography",
 )
 
@@ -149,3 +149,8 @@ def test_a_run_without_a_broker_needs_no_paho():
     assert "paho" not in modules
     light = loaded_after("import edgedefend.spool, edgedefend.pace, edgedefend.home_assistant")
     assert not light & {"numpy", "numba", "cv2", "ai_edge_litert"}
+
+
+def test_convert_brings_the_tuning_only_where_it_is_asked_for():
+    modules = loaded_after("import convert.commands, convert.pipeline")
+    assert not {name for name in modules if name == "bench" or name.startswith("bench.")}

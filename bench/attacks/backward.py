@@ -85,7 +85,10 @@ class Resampling:
         """Defend the pictures; also return the grids."""
         defense, (height, width) = self.defense, pictures.shape[1:3]
         grids = [sample_grid(height, width, defense.num_steps, defense.distort_limit, rng=rng) for _ in pictures]
-        defended = [defense(picture, grid=grid) for picture, grid in zip(pictures, grids, strict=True)]
+        defended = [
+            defense(picture, grid=grid, offsets=defense.sample_offsets(rng))
+            for picture, grid in zip(pictures, grids, strict=True)
+        ]
         return np.stack(defended), grids
 
     def pull_back(self, images: Images, draws: Sequence[Grid], gradient: Images) -> Images:
@@ -94,7 +97,23 @@ class Resampling:
         back = np.stack(
             [pull_back_remap(one, grid, (height, width)) for one, grid in zip(gradient, draws, strict=True)]
         )
-        return back if self._soft is None else self._soft.pull_back(images, back)
+        if self._soft is None:
+            return back
+        # Where the blocks of the passes begin is averaged out over the draws, and here over the usual ones.
+        return np.mean(
+            [_behind_offset(self._soft, images, back, offset) for offset in self.defense.usual_offsets], axis=0
+        )
+
+
+def _behind_offset(soft: SoftQuantizer, images: Images, gradient: Images, offset: tuple[int, int]) -> Images:
+    """Return the gradient through a quantiser whose blocks begin `offset` pixels above and left of the images."""
+    top, left = offset
+    around = ((0, 0), (top, 0), (left, 0), (0, 0))
+    back = soft.pull_back(np.pad(images, around, mode="edge"), np.pad(gradient, around))
+    # What was repeated at the edge collects what its copies were given.
+    back[:, top] += back[:, :top].sum(axis=1)
+    back[:, :, left] += back[:, :, :left].sum(axis=2)
+    return back[:, top:, left:]
 
 
 def _sum_rows(values: NDArray[np.float32], indices: NDArray[np.int32], length: int) -> NDArray[np.float32]:

@@ -28,7 +28,7 @@ class Ingredients:
 
     Attributes
     ----------
-    quant_table, num_steps, distort_limit
+    quant_table, num_steps, distort_limit, passes
         Of our own method.
     trained : Path, optional
         The folder that `bench train-baseline` writes: patch base, generative model, denoiser, retrained weights.
@@ -41,6 +41,7 @@ class Ingredients:
     distort_limit: float = 0.25
     trained: Path | None = None
     weights_sha256: str = ""
+    passes: int = 1
 
 
 class Baseline(ABC):

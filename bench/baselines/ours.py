@@ -23,9 +23,12 @@ class Ours(Baseline):
 
     def __init__(self, ingredients: Ingredients) -> None:
         super().__init__(ingredients)
-        self.defense = Defense(ingredients.quant_table, ingredients.num_steps, ingredients.distort_limit)
+        self.defense = Defense(
+            ingredients.quant_table, ingredients.num_steps, ingredients.distort_limit, passes=ingredients.passes
+        )
 
     def one(self, picture: Picture, rng: np.random.Generator) -> Picture:
         """Defend with a grid drawn from `rng` instead of the operating system's randomness: a run can be repeated."""
         defense, (height, width, _) = self.defense, picture.shape
-        return defense(picture, grid=sample_grid(height, width, defense.num_steps, defense.distort_limit, rng=rng))
+        grid = sample_grid(height, width, defense.num_steps, defense.distort_limit, rng=rng)
+        return defense(picture, grid=grid, offsets=defense.sample_offsets(rng))

@@ -109,6 +109,8 @@ def train_approximation(subject: SubjectSpec, tick: Callable[[int], Any] = lambd
     if plan is None:
         raise UsageError("the learned attack needs photographs to learn from")
     about = f"{subject.quant_table} {subject.num_steps} {subject.distort_limit}"
+    if subject.passes > 1:
+        about += f" {subject.passes} passes"
     model, _ = train_autoencoder(
         read_pictures(plan.photos, subject), player_of(subject, "ours").defend, Path(plan.path),
         steps=plan.steps, seed=subject.seed, about=about, tick=tick,
@@ -142,7 +144,7 @@ def _defended(subject: SubjectSpec, model: GradientModel, defense: str, way_back
         return _behind(model, Identity(player.defend, randomised=player.randomised), samples)
     if way_back == "learned":
         return _behind(model, _autoencoder(subject), samples)
-    ours = Defense(subject.quant_table, subject.num_steps, subject.distort_limit)
+    ours = Defense(subject.quant_table, subject.num_steps, subject.distort_limit, passes=subject.passes)
     behind = _behind(model, Resampling(ours, quantizer=_QUANTIZERS[way_back]), samples)
     share = float(options.get("bare_share", 0.0))
     return AlsoBare(behind, model, share) if share else behind

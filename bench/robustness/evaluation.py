@@ -118,6 +118,8 @@ class Evaluation:
                 "quant_table": [list(row) for row in subject.quant_table],
                 "num_steps": subject.num_steps,
                 "distort_limit": subject.distort_limit,
+                # Only where it is used, so that a folder of results from before there was a choice can be added to.
+                **({"passes": subject.passes} if subject.passes > 1 else {}),
             },
             "seed": self.request.seed,
         }

@@ -20,6 +20,7 @@ def _ingredients(subject: SubjectSpec) -> Ingredients:
         subject.distort_limit,
         None if subject.trained is None else Path(subject.trained),
         subject.weights_sha256,
+        subject.passes,
     )
 
 

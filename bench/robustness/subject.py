@@ -58,6 +58,7 @@ class SubjectSpec:
     weights_sha256: str
     trained: str | None = None
     approximation: Approximation | None = None
+    passes: int = 1
 
 
 def subject_of(
@@ -98,7 +99,7 @@ def subject_of(
             f"{spec}: a TFLite model has no gradients, so no white-box attack can be run on it: give the bundle, a "
             "model of the zoo, or the .keras, .h5 or SavedModel that it was converted from"
         )
-    known_hash, num_steps, distort_limit, resize = "", 10, 0.25, "stretch"
+    known_hash, num_steps, distort_limit, resize, passes = "", 10, 0.25, "stretch", 1
     quant_table, table_name = None, table or ""
     if spec not in ZOO and (path.suffix == ".zip" or (path / MANIFEST).exists()):
         bundle = load_bundle(path, check_trust=False)
@@ -114,6 +115,7 @@ def subject_of(
             weights = "random"
         known_hash = str(facts.get("weights_sha256", ""))
         num_steps, distort_limit, resize = bundle.num_steps, bundle.distort_limit, bundle.input.resize
+        passes = bundle.passes
         quant_table, table_name = bundle.quant_table, table_name or str(path)
     elif model is not None:
         raise InputError(f"{spec}: --model is for a bundle; this is a model itself")
@@ -127,7 +129,7 @@ def subject_of(
     rows = tuple(tuple(round(float(value), 4) for value in row) for row in np.asarray(quant_table))
     spec_without_hash = SubjectSpec(
         origin, weights, None if settings is None else str(settings), seed, resize, rows, num_steps, distort_limit,
-        table_name, "", None if trained is None else str(trained),
+        table_name, "", None if trained is None else str(trained), passes=passes,
     )  # fmt: skip
     actual = open_model(spec_without_hash).provenance.get("weights_sha256", "")
     if known_hash and actual != known_hash:

@@ -27,7 +27,7 @@ def _against(threshold: SuspicionThreshold | None, suspicious: bool | None) -> s
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON an image.")
 @click.option("--no-defense", is_flag=True, help="Classify the image as it is.")
-@click.option("--draws", type=click.IntRange(1, 256), default=1, show_default=True, help="Random draws to average.")
+@click.option("--draws", type=click.IntRange(1, 256), help="Random draws to average (default: as the bundle says).")
 @click.option(
     "--suspicion", is_flag=True, help="Say how far draws and undefended answer disagree (one more run of the model)."
 )
@@ -40,7 +40,7 @@ def classify(
     images: tuple[str, ...],
     as_json: bool,
     no_defense: bool,
-    draws: int,
+    draws: int | None,
     suspicion: bool,
     top: int,
     seed: int | None,
@@ -59,11 +59,12 @@ def classify(
     from edgedefend.sources import read_image
     from edgedefend.suspicion import DRAWS
 
-    if no_defense and draws > 1:
+    if no_defense and (draws or 1) > 1:
         raise click.UsageError("--draws averages over draws of the defence: it does not go with --no-defense")
+    loaded = load_bundle(bundle)
+    draws = loaded.draws if draws is None else draws
     if suspicion and (draws < 2 or no_defense):
         raise click.UsageError(f"--suspicion compares draws of the defence: give --draws {DRAWS}")
-    loaded = load_bundle(bundle)
     rng = None
     if seed is not None:
         rng = np.random.default_rng(seed)
@@ -84,7 +85,7 @@ def classify(
             click.echo(json.dumps(line, ensure_ascii=False))
             continue
         how = "no defence" if no_defense else f"{draws} draw{'s' if draws > 1 else ''}"
-        if draws > 1:
+        if prediction.draws > 1:
             how += f", {round(prediction.agreement * draws)} agree"
         click.echo(f"{name}  ({how}, {prediction.stage_ms['total_ms']:.1f} ms)")
         if prediction.suspicion is not None:

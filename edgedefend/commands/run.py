@@ -35,7 +35,7 @@ def _say(line: str) -> None:
 @click.option("--fps", type=click.FloatRange(0, min_open=True), help="Frames a second at most.")
 @click.option("--frames", type=click.IntRange(1), help="Stop after so many answers.")
 @click.option("--roi", metavar="L,T,W,H", help="Classify this part of each frame, in pixels.")
-@click.option("--draws", type=click.IntRange(1, 256), default=1, show_default=True, help="Random draws to average.")
+@click.option("--draws", type=click.IntRange(1, 256), help="Random draws to average (default: as the bundle says).")
 @click.option(
     "--suspicion", is_flag=True, help="Say how far draws and undefended answer disagree (one more run of the model)."
 )
@@ -82,11 +82,12 @@ def run(bundle: str, source: str, threads: int | None, backend: str | None, **op
     from edgedefend.pace import Pace
     from edgedefend.suspicion import DRAWS
 
-    if options["suspicion"] and options["draws"] < 2:
-        raise UsageError(f"--suspicion compares draws of the defence: give --draws {DRAWS}")
     opened = open_source(source, live=options["live"])
     roi = None if options["roi"] is None else parse_roi(options["roi"])
     loaded = load_bundle(bundle)
+    draws: int = loaded.draws if options["draws"] is None else options["draws"]
+    if options["suspicion"] and draws < 2:
+        raise UsageError(f"--suspicion compares draws of the defence: give --draws {DRAWS}")
     pace = Pace(options["fps"])
     # Before the model is loaded: a wrong option should not take seconds to be told.
     saver = None if options["save"] is None else Saver(options["save"], _say, fps=options["fps"] or 10.0)
@@ -100,9 +101,10 @@ def run(bundle: str, source: str, threads: int | None, backend: str | None, **op
         classifier = Classifier(loaded, threads=threads, backend=backend)
         if loaded.weights == "random":
             _say("this bundle's weights are random: its answers mean nothing")
-        names = ("frames", "draws", "suspicion", "top", "on_change", "min_score")
+        names = ("frames", "suspicion", "top", "on_change", "min_score")
         chosen = RunOptions(
             **{name: options[name] for name in names},
+            draws=draws,
             roi=roi,
             statistics_s=options["statistics"],
             give_up_s=options["give_up"],

@@ -97,7 +97,13 @@ class Service:
 
     async def answer(self, request: Request, answer: Answer, max_draws: int, *names: str) -> Response:
         """Read a picture and its options, a form's before those of the query, and answer what a worker says."""
-        parse = partial(parse_options, classes=len(self.bundle.labels), max_draws=max_draws, names=names)
+        parse = partial(
+            parse_options,
+            classes=len(self.bundle.labels),
+            default_draws=self.bundle.draws,
+            max_draws=max_draws,
+            names=names,
+        )
         # Options and queue first: who is refused anyway need not send a picture.
         pairs = request.query_params.multi_items()
         options = parse(pairs)
@@ -143,6 +149,8 @@ class Service:
                     "quant_table": bundle.quant_table.tolist(),
                     "num_steps": bundle.num_steps,
                     "distort_limit": bundle.distort_limit,
+                    "passes": bundle.passes,
+                    "draws": bundle.draws,
                 },
                 "suspicion": None if bundle.suspicion is None else bundle.suspicion.as_json(),
                 "backend": self.runtime,

@@ -80,7 +80,15 @@ _MODEL = {
     "input": _object({"height": _COUNT, "width": _COUNT, "resize": _TEXT}),
     "classes": _COUNT,
     "labels": _list(_TEXT),
-    "defense": _object({"quant_table": _list(_list(_NUMBER)), "num_steps": _COUNT, "distort_limit": _NUMBER}),
+    "defense": _object(
+        {
+            "quant_table": _list(_list(_NUMBER)),
+            "num_steps": _COUNT,
+            "distort_limit": _NUMBER,
+            "passes": _COUNT,
+            "draws": _COUNT,
+        }
+    ),
     "suspicion": {"type": ["object", "null"], "description": "The threshold, and how it was learned."},
     "backend": _TEXT,
     "workers": _COUNT,
@@ -138,8 +146,9 @@ def _options(classes: int, max_draws: int, *, switches: bool) -> list[Schema]:
         {
             "name": "draws",
             "in": "query",
-            "schema": {"type": "integer", "minimum": 1, "maximum": max_draws, "default": 1},
-            "description": "Random draws of the defence whose probabilities are averaged.",
+            "schema": {"type": "integer", "minimum": 1, "maximum": max_draws},
+            "description": "Random draws of the defence whose probabilities are averaged; by default as many as the "
+            "bundle says (`defense.draws` of /v1/model).",
         },
         {
             "name": "top",

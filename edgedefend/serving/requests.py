@@ -52,6 +52,7 @@ def parse_options(
     pairs: Iterable[tuple[str, str]],
     classes: int,
     *,
+    default_draws: int = 1,
     max_draws: int = MAX_DRAWS,
     names: Sequence[str] = ("draws", "top", "defense", "suspicion"),
 ) -> Options:
@@ -64,6 +65,8 @@ def parse_options(
     pairs : iterable of (name, value)
     classes : int
         How many the model has: the most that ``top`` may ask for.
+    default_draws : int
+        For who does not ask for a number: the bundle's.
     max_draws : int
     names : sequence of str
         Those that are known.
@@ -91,7 +94,7 @@ def parse_options(
         else:
             raise _bad(f"{name} is {value[:50]!r}, expected on or off")
     if draws is None:
-        draws = DRAWS if switches["suspicion"] else 1
+        draws = min(max(default_draws, DRAWS if switches["suspicion"] else 1), max_draws)
     return Options(draws, top, **switches)
 
 

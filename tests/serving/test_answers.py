@@ -12,6 +12,7 @@ from edgedefend.classifier import Classifier, softmax
 from edgedefend.errors import InputError
 from edgedefend.grid import Grid, remap
 from edgedefend.serving.answers import Options, classify_picture, show_stages
+from edgedefend.serving.requests import parse_options
 from edgedefend.sources import decode_image
 from edgedefend.suspicion import suspicion_score
 
@@ -83,3 +84,9 @@ def test_a_suspicion_is_that_of_the_answers_that_are_shown(classifier, pictures)
 def test_a_picture_with_too_many_pixels_is_never_decoded(classifier, pictures):
     with pytest.raises(InputError, match="limit"):
         classify_picture(classifier, pictures[0], Options(), max_pixels=1000)
+
+
+def test_who_asks_for_no_number_of_draws_gets_the_bundle_s():
+    assert parse_options([], 10, default_draws=4).draws == 4
+    assert parse_options([], 10, default_draws=16, max_draws=8).draws == 8, "no more than there are pictures for"
+    assert parse_options([("draws", "2")], 10, default_draws=4).draws == 2

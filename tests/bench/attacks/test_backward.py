@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.attacks.backward import Identity, Resampling, pull_back_remap
+from edgedefend.defense import Defense
 from edgedefend.errors import InputError
 from edgedefend.grid import Grid, remap, sample_grid
 
@@ -69,3 +70,18 @@ def test_the_identity_hands_the_gradient_through(defend):
 def test_an_unknown_quantiser(defense):
     with pytest.raises(InputError, match="'soft'"):
         Resampling(defense, quantizer="hard")
+
+
+def test_a_soft_quantiser_of_several_passes_is_pulled_back_as_their_mean():
+    """Softness 0 is the identity in every pass, so what comes back is the gradient through the grid alone."""
+    rng = np.random.default_rng(4)
+    defense = Defense(np.full((8, 8), 30), 5, 0.3, passes=4)
+    images, weights = (rng.random((2, 21, 30, 3)).astype(np.float32) for _ in range(2))
+    _, grids = Resampling(defense).forward((images * 255).astype(np.uint8), rng)
+    plain = Resampling(defense).pull_back(images, grids, weights)
+    assert np.allclose(
+        Resampling(defense, quantizer="soft", softness=0.0).pull_back(images, grids, weights), plain, atol=1e-5
+    )
+    soft = Resampling(defense, quantizer="soft").pull_back(images, grids, weights)
+    one = Resampling(Defense(np.full((8, 8), 30), 5, 0.3), quantizer="soft").pull_back(images, grids, weights)
+    assert not np.allclose(soft, plain, atol=1e-3) and not np.allclose(soft, one, atol=1e-3)

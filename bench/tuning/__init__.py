@@ -1,0 +1,1 @@
+"""Tuning: the strongest settings of the defence that an accuracy budget allows, found by attacking them."""

@@ -1,0 +1,82 @@
+"""Answers of a defended model as a board gives them: the mean of the probabilities of several draws."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.attacks.base import to_unit
+from edgedefend.classifier import softmax
+from edgedefend.defense import Defense
+
+__all__ = ["Model", "bare_answers", "combined_answers", "draw_probabilities"]
+
+_BATCH = 16
+
+
+class Model(Protocol):
+    """A classifier of float32 (N, H, W, 3) images in [0, 1]."""
+
+    def logits(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return (N, classes)."""
+
+
+def _probabilities(model: Model, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+    parts = [model.logits(to_unit(pictures[start : start + _BATCH])) for start in range(0, len(pictures), _BATCH)]
+    return softmax(np.concatenate(parts))
+
+
+def bare_answers(model: Model, pictures: NDArray[np.uint8]) -> NDArray[np.intp]:
+    """Return the undefended model's best classes (N,); -1 where its answer is not a number."""
+    return _best(_probabilities(model, pictures))
+
+
+def _best(probabilities: NDArray[np.float32]) -> NDArray[np.intp]:
+    return np.where(np.isfinite(probabilities).all(axis=-1), probabilities.argmax(axis=-1), -1)
+
+
+def draw_probabilities(
+    model: Model, defense: Defense, pictures: NDArray[np.uint8], *, draws: int, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Return the probabilities (draws, N, classes) of pictures behind fresh draws.
+
+    Parameters
+    ----------
+    model : Model
+        Without the defence.
+    defense : Defense
+    pictures : uint8 (N, H, W, 3)
+    draws : int
+    rng : numpy.random.Generator
+        Of the draws; a stream that no attack has used.
+    """
+    drawn = Defense(
+        defense.quant_table,
+        defense.num_steps,
+        defense.distort_limit,
+        passes=defense.passes,
+        rng=rng,
+    )
+    return np.stack([_probabilities(model, np.stack([drawn(one) for one in pictures])) for _ in range(draws)])
+
+
+def combined_answers(probabilities: NDArray[np.float32], draws: int) -> NDArray[np.intp]:
+    """Return the best classes of answers that are means over several draws.
+
+    Parameters
+    ----------
+    probabilities : float32 (M, N, classes)
+        Of M draws, at least `draws`.
+    draws : int
+        In an answer.
+
+    Returns
+    -------
+    (M // draws, N)
+        Each draw takes part in one answer, so that these are independent; -1 is no number.
+    """
+    answers = len(probabilities) // draws
+    groups = probabilities[: answers * draws].reshape(answers, draws, *probabilities.shape[1:])
+    return _best(groups.mean(axis=1))

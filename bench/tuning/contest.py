@@ -1,0 +1,212 @@
+"""How much distortion an attacker needs who knows a setting, found by bisection, photograph by photograph.
+
+An attacked picture is judged by answers as a board gives them, means over several draws that no attack has seen. One
+that succeeds is scaled down for as long as it does (`bench.robustness.shrink`). Every result is stored as it comes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.attacks.adaptive import adaptive_attack, adaptive_model
+from bench.attacks.base import to_unit
+from bench.attacks.model import GradientModel
+from bench.attacks.norms import sizes
+from bench.attacks.pictures import as_pictures
+from bench.robustness.curve import SUCCESS
+from bench.robustness.protocols import ENOUGH
+from bench.robustness.shrink import smallest_scales
+from bench.robustness.store import Record, ResultStore
+from bench.tuning.answers import bare_answers, combined_answers, draw_probabilities
+from edgedefend.defense import Defense
+
+__all__ = ["Contest", "Effort", "Pictures"]
+
+_AT_ONCE = 8
+# Fresh answers that judge a picture: fewer where each is the mean of several draws and so surer.
+_FEW, _ANSWERS_OF_FEW, _ANSWERS = 4, 10, 5
+Tick = Callable[[int], Any]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How hard the attacker tries: steps, draws a gradient, and the bounds (l2_rms) that he tries, ascending.
+
+    Seven bounds in steps of two are three attacks a photograph; what lies between two is found by scaling down.
+    """
+
+    steps: int = 30
+    eot_samples: int = 8
+    epsilons: tuple[float, ...] = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Photographs at the model's size: uint8 (N, H, W, 3), labels and targets int32 (N,), and N names."""
+
+    pictures: NDArray[np.uint8]
+    labels: NDArray[np.int32]
+    targets: NDArray[np.int32]
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def part(self, rows: Sequence[int] | NDArray[np.intp]) -> Pictures:
+        """Return some of them."""
+        names = tuple(self.names[int(row)] for row in rows)
+        index = np.asarray(rows, np.intp)
+        return Pictures(self.pictures[index], self.labels[index], self.targets[index], names)
+
+
+@dataclass(frozen=True)
+class _Jury:
+    """Asks for fresh answers, each the mean of `draws` draws; it is a `bench.robustness.shrink.Rate` as well."""
+
+    model: GradientModel
+    defense: Defense | None
+    targets: NDArray[np.int32]
+    draws: int
+    rng: np.random.Generator
+
+    def __call__(self, tried: NDArray[np.uint8], rows: NDArray[np.intp], look: int = 0) -> NDArray[np.float64]:
+        """Return how often the pictures of some rows are taken for the target; the draws are new each time."""
+        del look
+        if self.defense is None:
+            answers = bare_answers(self.model, tried)[None]
+        else:
+            count = _ANSWERS_OF_FEW if self.draws < _FEW else _ANSWERS
+            drawn = draw_probabilities(self.model, self.defense, tried, draws=count * self.draws, rng=self.rng)
+            answers = combined_answers(drawn, self.draws)
+        return (answers == self.targets[rows]).mean(axis=0)
+
+
+class Contest:
+    """Attacks on settings of one model's defence.
+
+    Parameters
+    ----------
+    model : GradientModel
+        Without a defence.
+    store : ResultStore
+        Keeps every result; what it has already is not measured again.
+    effort : Effort
+    seed : int
+    """
+
+    def __init__(self, model: GradientModel, store: ResultStore, effort: Effort, seed: int) -> None:
+        self._model, self._store, self._effort, self._seed = model, store, effort, seed
+
+    def attacks(self, count: int) -> int:
+        """Return how many attacks on one photograph `smallest` makes for `count` photographs, at most."""
+        return count * len(self._effort.epsilons).bit_length()
+
+    def smallest(
+        self,
+        name: str,
+        defense: Defense | None,
+        pictures: Pictures,
+        draws: int,
+        *,
+        also: Sequence[int] = (),
+        tick: Tick = lambda attacked: None,
+    ) -> dict[str, float]:
+        """Return for each photograph the smallest l2_rms at which a targeted attack succeeds, infinity where none does.
+
+        Parameters
+        ----------
+        name : str
+            Of the setting, in the store.
+        defense : Defense or None
+            None is the bare model.
+        pictures : Pictures
+        draws : int
+            How many draws an answer is the mean of.
+        also : sequence of int
+            Other numbers of draws that will be asked for: the same attacks then serve them.
+        tick : callable
+            Told the number of photographs of each attack (see `attacks`).
+        """
+        epsilons, judged, count = self._effort.epsilons, tuple(sorted({draws, *also})), len(pictures)
+        low, high = np.full(count, -1), np.full(count, len(epsilons))
+        found = np.full(count, np.inf)
+        while (open_ := np.flatnonzero(high - low > 1)).size:
+            middle = (low + high) // 2
+            for point in np.unique(middle[open_]).tolist():
+                rows = open_[middle[open_] == point]
+                for start in range(0, len(rows), _AT_ONCE):
+                    some = rows[start : start + _AT_ONCE]
+                    records = self._attacked(name, defense, pictures.part(some), int(point), judged)
+                    for row, record in zip(some.tolist(), records, strict=True):
+                        least = _least(record, draws)
+                        found[row] = min(found[row], least)
+                        low[row], high[row] = (low[row], point) if math.isfinite(least) else (point, high[row])
+                    tick(len(some))
+        return dict(zip(pictures.names, found.tolist(), strict=True))
+
+    def _attacked(
+        self, name: str, defense: Defense | None, pictures: Pictures, point: int, judged: tuple[int, ...]
+    ) -> list[Record]:
+        """Return the records of one attack, made now or before."""
+        label = f"{self._effort.epsilons[point]:.6g}"
+        cell = f"{name} | {','.join(map(str, judged))}"
+        missing = [row for row, image in enumerate(pictures.names) if (cell, image, label) not in self._store]
+        if missing:
+            records = self._attack(
+                f"{cell} {label}", defense, pictures.part(missing), self._effort.epsilons[point], judged
+            )
+            self._store.append({"cell": cell, "point": label, **record} for record in records)
+        return [self._store.get((cell, image, label)) or {} for image in pictures.names]
+
+    def _attack(
+        self, purpose: str, defense: Defense | None, pictures: Pictures, epsilon: float, judged: tuple[int, ...]
+    ) -> list[Record]:
+        effort, clean = self._effort, pictures.pictures
+        seeds = np.random.SeedSequence([self._seed, *f"{purpose} {pictures.names[0]}".encode()]).spawn(3)
+        attack_rng, shrink_rng, judge_rng = (np.random.default_rng(seed) for seed in seeds)
+        result = adaptive_attack(effort.steps, fresh_draws=1, enough=ENOUGH)(
+            self._model if defense is None else adaptive_model(self._model, defense, eot_samples=effort.eot_samples),
+            to_unit(clean),
+            pictures.labels,
+            pictures.targets,
+            epsilon=epsilon,
+            norm="l2_rms",
+            rng=attack_rng,
+        )
+
+        sent = as_pictures(result.images, clean)
+        records: list[Record] = [
+            {
+                "image": image,
+                "queries": int(result.gradient_queries[row]),
+                "nonfinite": int(result.nonfinite[row]),
+                "verdicts": {},
+            }
+            for row, image in enumerate(pictures.names)
+        ]
+        everybody = np.arange(len(pictures))
+        for draws in judged:
+            jury = _Jury(self._model, defense, pictures.targets, draws, judge_rng)
+            rates = jury(sent, everybody)
+            won = np.flatnonzero(rates >= SUCCESS)
+            rows, smaller = smallest_scales(result.images, clean, won, replace(jury, rng=shrink_rng), norm="l2_rms")
+            shown = [(everybody, sent, rates)]
+            if rows.size:
+                shown.append((rows, smaller, jury(smaller, rows)))
+            for some, tried, rates in shown:
+                l2_rms, _ = sizes(to_unit(tried), to_unit(clean[some]))
+                for slot, row in enumerate(some.tolist()):
+                    verdicts = records[row]["verdicts"].setdefault(str(draws), [])
+                    verdicts.append({"l2_rms": round(float(l2_rms[slot]), 7), "hit": round(float(rates[slot]), 4)})
+        return records
+
+
+def _least(record: Record, draws: int) -> float:
+    """Return the smallest l2_rms of the pictures of one attack that succeed."""
+    return min((one["l2_rms"] for one in record["verdicts"][str(draws)] if one["hit"] >= SUCCESS), default=math.inf)

@@ -1,0 +1,93 @@
+"""What a setting costs: accuracy on clean photographs, by how many draws answer together. Forward passes only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.attacks.model import GradientModel
+from bench.robustness.store import ResultStore
+from bench.tuning.answers import combined_answers, draw_probabilities
+from bench.tuning.candidates import DRAWS, Series, Setting
+from bench.tuning.contest import Pictures
+
+__all__ = ["Screened", "accuracies", "screen"]
+
+
+@dataclass(frozen=True)
+class Screened:
+    """A setting with its mean accuracy by number of draws."""
+
+    setting: Setting
+    accuracy: dict[int, float]
+
+    def enough_draws(self, floor: float) -> int | None:
+        """Return the fewest draws that reach an accuracy, None where none of them does."""
+        return next((draws for draws, value in sorted(self.accuracy.items()) if value >= floor), None)
+
+
+def accuracies(
+    model: GradientModel,
+    setting: Setting,
+    tables: Mapping[str, NDArray[np.float32]],
+    photographs: Pictures,
+    numbers: Iterable[int],
+    rng: np.random.Generator,
+) -> dict[int, list[float]]:
+    """Return, by number of draws, the fraction of right answers to each photograph."""
+    numbers = tuple(numbers)
+    drawn = draw_probabilities(model, setting.defense(tables), photographs.pictures, draws=max(numbers), rng=rng)
+    right = {draws: combined_answers(drawn, draws) == photographs.labels for draws in numbers}
+    return {draws: found.mean(axis=0).tolist() for draws, found in right.items()}
+
+
+def screen(
+    model: GradientModel,
+    series: Iterable[Series],
+    tables: Mapping[str, NDArray[np.float32]],
+    photographs: Pictures,
+    floor: float,
+    store: ResultStore,
+    *,
+    most_draws: int,
+    seed: int,
+    tick: Callable[[int], Any],
+) -> list[Screened]:
+    """Ask about every setting, each series from its finest table on as far as its accuracy reaches `floor`.
+
+    Parameters
+    ----------
+    floor : float
+        Least accuracy with the most draws.
+    store : ResultStore
+        What it has is not measured again.
+    most_draws : int
+        Largest number of draws that is looked at.
+    tick : callable
+        Told how many settings are done with, also those that are left out.
+    """
+    numbers = [draws for draws in DRAWS if draws <= most_draws]
+    found = []
+    for one in series:
+        left = len(one.settings)
+        for setting in one.settings:
+            key = (setting.name, "all", "accuracy")
+            record = store.get(key)
+            if record is None or str(max(numbers)) not in record["accuracy"]:
+                rng = np.random.default_rng([seed, *f"accuracy {setting.name}".encode()])
+                fractions = accuracies(model, setting, tables, photographs, numbers, rng)
+                means = {str(draws): round(float(np.mean(each)), 5) for draws, each in fractions.items()}
+                record = {"cell": setting.name, "image": "all", "point": "accuracy", "accuracy": means}
+                store.append([record])
+            screened = Screened(setting, {draws: float(record["accuracy"][str(draws)]) for draws in numbers})
+            found.append(screened)
+            tick(1)
+            left -= 1
+            if screened.accuracy[max(numbers)] < floor:
+                break
+        tick(left)
+    return found

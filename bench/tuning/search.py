@@ -1,0 +1,266 @@
+"""The search: what keeps within the accuracy budget is attacked, in rounds that halve the field; the best is reported.
+
+Chosen is on one half of the photographs, reported on the other: the best of many is partly the luckiest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.attacks.model import GradientModel
+from bench.robustness.curve import distortion_ratio
+from bench.robustness.figures import trade_off
+from bench.robustness.store import ResultStore
+from bench.tuning.answers import bare_answers
+from bench.tuning.candidates import DRAWS, Setting, all_series
+from bench.tuning.contest import Contest, Effort, Pictures
+from bench.tuning.screening import Screened, accuracies, screen
+from convert.models import LoadedModel
+from convert.pipeline import Progress, Tuned, target_classes
+from edgedefend.dataset import Dataset
+from edgedefend.dct import load_quant_table
+from edgedefend.errors import InputError, UsageError
+from edgedefend.files import write_file
+from edgedefend.statistics import mean_proportion
+
+__all__ = ["Tuner"]
+
+SCHEMA = 1
+_BARE = "undefended"
+
+
+@dataclass(frozen=True)
+class Tuner:
+    """Chooses table, grid, passes of the quantiser and number of draws; to be handed to `convert.pipeline`.
+
+    Attributes
+    ----------
+    max_accuracy_drop : float
+        How much accuracy may be lost against the undefended model, 0 to 1.
+    images : int
+        Photographs that the model gets right, to be attacked in the last round; as many others are reported on.
+    most_draws : int
+        Most draws an answer may be the mean of: what the board can afford.
+    effort : Effort
+    """
+
+    max_accuracy_drop: float
+    images: int = 24
+    most_draws: int = max(DRAWS)
+    effort: Effort = field(default_factory=Effort)
+
+    def __call__(
+        self,
+        model: LoadedModel,
+        data: Dataset,
+        images: Sequence[NDArray[np.uint8]],
+        learned: NDArray[np.float32],
+        *,
+        folder: Path,
+        seed: int,
+        progress: Progress,
+    ) -> Tuned:
+        """Return the best settings; see `convert.pipeline.Tuner`. `folder` gets ``tuning.json`` and ``tuning.png``.
+
+        Raises
+        ------
+        InputError
+            If the weights are random, or too few photographs are answered rightly.
+        UsageError
+            If no setting keeps within the budget.
+        """
+        if model.weights == "random":
+            raise InputError(f"{model.name}: has random weights: there is no accuracy to keep (--max-accuracy-drop)")
+        tables = {"learned": learned, "feature-distillation": load_quant_table("feature-distillation")}
+        everything = Pictures(
+            np.stack(images),
+            np.array([photograph.label for photograph in data], np.int32),
+            target_classes(data, len(model.labels), seed),
+            tuple(
+                f"{photograph.path.name}:{hashlib.sha256(image.tobytes()).hexdigest()[:12]}"
+                for photograph, image in zip(data, images, strict=True)
+            ),
+        )
+        identity = {
+            "kind": "tuning",
+            "model": model.provenance,
+            "photographs": hashlib.sha256("\n".join(everything.names).encode()).hexdigest(),
+            "tables": {name: table.round(4).tolist() for name, table in tables.items()},
+            "effort": [self.effort.steps, self.effort.eot_samples, list(self.effort.epsilons)],
+            "seed": seed,
+        }
+        bare = GradientModel(model)
+        with ResultStore(folder / "tuning", identity) as store:
+            search = _Search(self, bare, everything, tables, store, seed, progress)
+            result, best = search.run()
+        result["identity"] = identity
+        write_file(folder / "tuning.json", (json.dumps(result, indent=1, allow_nan=False) + "\n").encode())
+        write_file(folder / "tuning.png", _picture(result))
+        setting = best.setting
+        table_file = {
+            "name": f"{setting.table} x{setting.scale:g}, chosen for {model.name}",
+            "source": "chosen by the distortion that the adaptive attack needs (tuning.json)",
+            "quant_table": [[round(float(value), 4) for value in row] for row in setting.quant_table(tables)],
+        }
+        return Tuned(
+            table_file,
+            setting.num_steps,
+            setting.distort_limit,
+            setting.passes,
+            result["chosen"]["draws"],
+            {**result["chosen"], **result["report"]},
+        )
+
+
+@dataclass(frozen=True)
+class _Search:
+    """One search with everything that it is about."""
+
+    tuner: Tuner
+    model: GradientModel
+    everything: Pictures
+    tables: Mapping[str, NDArray[np.float32]]
+    store: ResultStore
+    seed: int
+    progress: Progress
+
+    def run(self) -> tuple[dict[str, Any], Screened]:
+        """Return the content of tuning.json, and the chosen setting."""
+        tuner, everything = self.tuner, self.everything
+        right = bare_answers(self.model, everything.pictures) == everything.labels
+        half = (len(everything) + 1) // 2
+        choosing, reporting = (everything.part(rows) for rows in (range(half), range(half, len(everything))))
+        attacked = [
+            part.part(np.flatnonzero(answers)[: tuner.images])
+            for part, answers in ((choosing, right[:half]), (reporting, right[half:]))
+        ]
+        if min(len(part) for part in attacked) < tuner.images:
+            raise InputError(
+                f"{len(everything)} photographs, of which the bare model gets {int(right.sum())} right: tuning needs "
+                f"{tuner.images} of these in either half of the data: give more --data, or a smaller --tuning-images"
+            )
+        accuracy = float(right[:half].mean())
+        floor = accuracy - tuner.max_accuracy_drop
+        screened = self._screen(choosing, floor)
+        fit = _coarsest(screened, floor)
+        if not fit:
+            best = max(screened, key=lambda one: max(one.accuracy.values()))
+            value = max(best.accuracy.values())
+            raise UsageError(
+                f"no setting keeps the accuracy within {tuner.max_accuracy_drop:g} of the undefended {accuracy:.3f}: "
+                f"the nearest ({best.setting.name}) reaches {value:.3f}: allow more with --max-accuracy-drop"
+            )
+        rows, ranked = self._halve(fit, floor, attacked[0], accuracy)
+        best = ranked[0]
+        draws = best.enough_draws(floor) or max(best.accuracy)
+        report = self._report(best, draws, reporting, right[half:], attacked[1])
+        chosen = {
+            "name": best.setting.name,
+            "table": best.setting.table,
+            "scale": best.setting.scale,
+            "num_steps": best.setting.num_steps,
+            "distort_limit": best.setting.distort_limit,
+            "passes": best.setting.passes,
+            "draws": draws,
+            "combined": "mean of the probabilities",
+        }
+        return {
+            "schema": SCHEMA,
+            "kind": "tuning",
+            "max_accuracy_drop": tuner.max_accuracy_drop,
+            "chosen_on": {"n": half, "attacked": tuner.images, "undefended_accuracy": round(accuracy, 5)},
+            "screened": [
+                {"name": one.setting.name, "accuracy": {str(k): v for k, v in one.accuracy.items()}} for one in screened
+            ],
+            "attacked": rows,
+            "chosen": chosen,
+            "report": report,
+        }, best
+
+    def _screen(self, photographs: Pictures, floor: float) -> list[Screened]:
+        series = list(all_series(self.tables))
+        with self.progress("what settings cost", sum(len(one.settings) for one in series)) as tick:
+            return screen(
+                self.model, series, self.tables, photographs, floor, self.store,
+                most_draws=self.tuner.most_draws, seed=self.seed, tick=tick,
+            )  # fmt: skip
+
+    def _contest(self) -> Contest:
+        return Contest(self.model, self.store, self.tuner.effort, self.seed)
+
+    def _halve(
+        self, fit: list[Screened], floor: float, photographs: Pictures, accuracy: float
+    ) -> tuple[list[dict[str, Any]], list[Screened]]:
+        """Attack in rounds on a quarter, a half, all of the photographs, the better half going on each time.
+
+        Ranked by the mean logarithm of the distortions: on few photographs a median jumps.
+        """
+        contest, last = self._contest(), self.tuner.effort.epsilons[-1]
+        rows: dict[str, dict[str, Any]] = {}
+        left = list(fit)
+        for divisor in (4, 2, 1):
+            some = photographs.part(range(max(1, len(photographs) // divisor)))
+            means: dict[str, float] = {}
+            label = f"attacking {len(left)} settings on {len(some)}"
+            with self.progress(label, contest.attacks(len(some)) * (len(left) + 1)) as tick:
+                bare = contest.smallest(_BARE, None, some, 1, tick=tick)
+                for one in left:
+                    name, draws = one.setting.name, one.enough_draws(floor) or max(one.accuracy)
+                    found = contest.smallest(name, one.setting.defense(self.tables), some, draws, tick=tick)
+                    means[name] = float(np.mean([math.log(min(value, 2 * last)) for value in found.values()]))
+                    rows[name] = {
+                        "name": name,
+                        "draws": draws,
+                        "accuracy_drop": round(accuracy - one.accuracy[draws], 5),
+                        "geometric_mean": round(math.exp(means[name]), 7),
+                        **distortion_ratio(found, bare),
+                    }
+            left.sort(key=lambda one: -means[one.setting.name])
+            if divisor > 1:
+                left = left[: max(2, (len(left) + 1) // 2)]
+        return list(rows.values()), left
+
+    def _report(
+        self, best: Screened, draws: int, half: Pictures, right: NDArray[np.bool_], attacked: Pictures
+    ) -> dict[str, Any]:
+        """Measure the chosen setting on photographs that had no part in the choice, for one draw as well."""
+        numbers = [count for count in DRAWS if count <= self.tuner.most_draws]
+        rng = np.random.default_rng([self.seed, *b"accuracy of the report"])
+        accuracy = accuracies(self.model, best.setting, self.tables, half, numbers, rng)
+        contest, defense = self._contest(), best.setting.defense(self.tables)
+        also = (1, draws)
+        found = {}
+        with self.progress(f"reporting on {len(attacked)} others", 2 * contest.attacks(len(attacked))) as tick:
+            bare = contest.smallest(_BARE, None, attacked, 1, tick=tick)
+            found[draws] = contest.smallest(best.setting.name, defense, attacked, draws, also=also, tick=tick)
+        found[1] = contest.smallest(best.setting.name, defense, attacked, 1, also=also)
+        return {
+            "undefended_accuracy": mean_proportion(right.astype(float).tolist()),
+            "accuracy": {str(count): mean_proportion(each) for count, each in accuracy.items()},
+            "distortion": {str(count): distortion_ratio(each, bare) for count, each in sorted(found.items())},
+        }
+
+
+def _coarsest(screened: Sequence[Screened], floor: float) -> list[Screened]:
+    """Return of each series the coarsest table within the budget: it is the one that costs an attacker most."""
+    last: dict[Setting, Screened] = {}
+    for one in screened:
+        if one.enough_draws(floor) is not None:
+            setting = one.setting
+            series = Setting(setting.table, 0.0, setting.num_steps, setting.distort_limit, setting.passes)
+            last[series] = one
+    return list(last.values())
+
+
+def _picture(result: Mapping[str, Any]) -> bytes:
+    rows = [row for row in result["attacked"] if row["ratio"] is not None]
+    return trade_off(rows, result["max_accuracy_drop"], result["chosen"]["name"])

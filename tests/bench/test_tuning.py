@@ -1,0 +1,181 @@
+"""`convert --max-accuracy-drop` as a user meets it, on a small real model; and the parts of its search."""
+
+import contextlib
+import io
+import json
+import os
+import subprocess
+
+import cv2
+import numpy as np
+import pytest
+
+from bench.tuning import candidates
+from bench.tuning.answers import combined_answers
+from bench.tuning.candidates import GRIDS, SCALES, Setting, all_series
+from bench.tuning.screening import Screened
+from bench.tuning.search import _coarsest
+from edgedefend.bundle import load_bundle
+from edgedefend.classifier import Classifier
+from edgedefend.cli import main
+from tests.conftest import one_line
+
+SMALL = ["--precision", "fp32", "--steps", 2, "--tuning-images", 3, "--tuning-draws", 2]
+
+
+def command_line(*words: object) -> subprocess.CompletedProcess[str]:
+    """Run ``edgedefend ...`` in this process: a process of its own would import TensorFlow again."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.raises(SystemExit) as stop, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        main([str(word) for word in words])
+    return subprocess.CompletedProcess(words, int(stop.value.code or 0), out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(scope="module")
+def tuned(color_model_file, color_photographs, tmp_path_factory):
+    out = tmp_path_factory.mktemp("tuned") / "out"
+    words = ["convert", "--model", color_model_file, "--data", color_photographs, "--out", out, *SMALL]
+    result = command_line(*words, "--max-accuracy-drop", 0.2)
+    assert result.returncode == 0, result.stderr
+    return words, out, result
+
+
+def test_what_was_chosen_is_what_the_board_does(tuned):
+    _, out, run = tuned
+    found = json.loads((out / "tuning.json").read_text())
+    chosen, bundle = found["chosen"], load_bundle(out / "fp32")
+    assert (bundle.num_steps, bundle.distort_limit) == (chosen["num_steps"], chosen["distort_limit"])
+    assert (bundle.draws, bundle.passes) == (chosen["draws"], chosen["passes"])
+    assert bundle.defense().passes == chosen["passes"]
+    assert bundle.manifest["measured"]["tuning"]["name"] == chosen["name"]
+    assert chosen["name"] in run.stdout and "times the distortion" in run.stdout
+    assert (out / "tuning.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_chosen_setting_is_the_best_of_the_last_round_and_within_the_budget(tuned):
+    found = json.loads((tuned[1] / "tuning.json").read_text())
+    last = max(row["n"] for row in found["attacked"])
+    finalists = [row for row in found["attacked"] if row["n"] == last]
+    assert found["chosen"]["name"] == max(finalists, key=lambda row: row["geometric_mean"])["name"]
+    assert all(row["accuracy_drop"] <= 0.2 + 1e-9 for row in found["attacked"])
+    # Halved: the first round has every series that is within the budget, the last not.
+    assert len(finalists) < len(found["attacked"])
+
+
+def test_the_report_is_about_other_photographs(tuned):
+    out = tuned[1]
+    records = [json.loads(line) for line in (out / "tuning" / "records.jsonl").read_text().splitlines()]
+    asked = [record["image"] for record in records if record["cell"].startswith("undefended")]
+    found = json.loads((out / "tuning.json").read_text())
+    choosing, reporting = set(asked[: len(asked) // 2]), set(asked[len(asked) // 2 :])
+    assert choosing and not choosing & reporting
+    assert found["report"]["distortion"][str(found["chosen"]["draws"])]["n"] == 3
+    assert found["report"]["undefended_accuracy"]["n"] + found["chosen_on"]["n"] == 12
+
+
+def test_a_search_that_was_killed_goes_on_and_ends_the_same(tuned, tmp_path):
+    words, out, _ = tuned
+    other = tmp_path / "out"
+    (other / "tuning").mkdir(parents=True)
+    lines = (out / "tuning" / "records.jsonl").read_bytes().splitlines(keepends=True)
+    (other / "tuning" / "run.json").write_bytes((out / "tuning" / "run.json").read_bytes())
+    # Killed in the middle of a line, all but at the end; what is there is taken as it is.
+    (other / "tuning" / "records.jsonl").write_bytes(b"".join(lines[:-2]) + lines[-2][:10])
+    again = [other if word == out else word for word in words]
+    result = command_line(*again, "--max-accuracy-drop", 0.2)
+    assert result.returncode == 0, result.stderr
+    assert (other / "tuning.json").read_text() == (out / "tuning.json").read_text()
+    assert len((other / "tuning" / "records.jsonl").read_bytes().splitlines()) == len(lines)
+
+
+def test_too_few_photographs_are_said_before_anything_is_attacked(color_model_file, color_photographs, tmp_path):
+    words = ["convert", "--model", color_model_file, "--data", color_photographs, "--out", tmp_path / "out"]
+    result = command_line(*words, "--steps", 2, "--max-accuracy-drop", 0.05)
+    assert result.returncode == 3
+    line = result.stderr.splitlines()[-1]
+    assert "what settings cost" not in result.stderr
+    assert "12 photographs" in line and "tuning needs 24" in line and "--tuning-images" in line
+
+
+def test_a_budget_that_nothing_meets_names_what_comes_nearest(color_model_file, tmp_path, monkeypatch):
+    # A step of 2048 leaves nothing of dark pictures, whatever the grid.
+    monkeypatch.setattr(candidates, "SCALES", (1000.0,))
+    lines = ["file,label"]
+    for number in range(9):
+        image = np.full((40, 48, 3), 20, np.uint8)
+        image[..., number % 3] = 90 + number
+        cv2.imwrite(str(tmp_path / f"{number}.png"), image[..., ::-1])
+        lines.append(f"{number}.png,{number % 3}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines) + "\n")
+    words = ["convert", "--model", color_model_file, "--data", tmp_path / "labels.csv", "--out", tmp_path / "out"]
+    result = command_line(*words, *SMALL, "--max-accuracy-drop", 0.01)
+    line = result.stderr.splitlines()[-1]
+    assert result.returncode == 2, result.stderr
+    assert "no setting keeps the accuracy within 0.01 of the undefended 1.000" in line and "x1000" in line
+    assert not (tmp_path / "out" / "fp32").exists()
+
+
+def test_random_weights_have_no_accuracy_to_keep(tmp_path):
+    from bench.tuning.search import Tuner
+    from convert.models import load_model
+    from edgedefend.dataset import Dataset
+    from edgedefend.errors import InputError
+
+    model = load_model("inception-v3", weights="random")
+    with pytest.raises(InputError, match="random weights"):
+        Tuner(0.05)(
+            model, Dataset("none", ()), [], np.full((8, 8), 20, np.float32), folder=tmp_path, seed=0, progress=None
+        )
+
+
+def test_a_missing_library_is_named_with_what_brings_it(run_cli, tmp_path):
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "bench" / "__init__.py").write_text("raise ModuleNotFoundError('no', name='scipy')")
+    words = ["convert", "--model", "efficientnet-lite0", "--out", tmp_path / "out", "--max-accuracy-drop", 0.05]
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    line = one_line(run_cli(*words, env={"PYTHONPATH": path}, cwd=tmp_path), 1)
+    assert line.endswith("pip install 'edgedefend[convert,bench]'") and "--max-accuracy-drop" in line
+
+
+# -- parts -------------------------------------------------------------------------------------------------------------
+
+
+def test_answers_are_means_of_draws_of_their_own():
+    probabilities = np.array([[[0.6, 0.4]], [[0.1, 0.9]], [[0.8, 0.2]], [[0.7, 0.3]]], np.float32)
+    assert combined_answers(probabilities, 1).ravel().tolist() == [0, 1, 0, 0]
+    assert combined_answers(probabilities, 2).ravel().tolist() == [1, 0]
+    assert combined_answers(probabilities, 3).ravel().tolist() == [0]
+    probabilities[0, 0, 0] = np.nan
+    assert combined_answers(probabilities, 2).ravel().tolist() == [-1, 0], "an answer that is no number is none"
+
+
+def test_of_each_series_the_coarsest_table_within_the_budget_goes_on():
+    fine, coarse, other = (
+        Setting("t", scale, *grid, 1) for scale, grid in ((1, GRIDS[1]), (2, GRIDS[1]), (1, GRIDS[2]))
+    )
+    screened = [
+        Screened(fine, {1: 0.9, 2: 0.9}),
+        Screened(coarse, {1: 0.7, 2: 0.85}),
+        Screened(other, {1: 0.5, 2: 0.6}),
+    ]
+    assert [one.setting for one in _coarsest(screened, 0.9)] == [fine]
+    assert [one.setting for one in _coarsest(screened, 0.85)] == [coarse]
+    assert screened[1].enough_draws(0.85) == 2 and screened[0].enough_draws(0.85) == 1
+    assert _coarsest(screened, 0.99) == []
+
+
+def test_every_series_is_random_and_the_published_setting_is_among_them():
+    table = {"t": np.full((8, 8), 25, np.float32)}
+    settings = [setting for series in all_series(table) for setting in series.settings]
+    assert Setting("t", 1.0, 10, 0.25, 1) in settings
+    assert all(setting.distort_limit > 0 for setting in settings)
+    assert len({setting.name for setting in settings}) == len(settings)
+    assert Setting("t", SCALES[-1], 10, 0.25, 1).quant_table(table)[0, 0] == 25 * SCALES[-1]
+
+
+def test_a_bundle_s_own_number_of_draws_is_the_default(tuned, color_photographs, run_cli):
+    bundle = tuned[1] / "fp32"
+    loaded = load_bundle(bundle)
+    result = run_cli("classify", "--json", bundle, color_photographs.parent / "0.png")
+    assert json.loads(result.stdout)["draws"] == loaded.draws
+    assert Classifier(loaded).defense.passes == loaded.passes
