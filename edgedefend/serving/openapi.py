@@ -164,7 +164,8 @@ def _options(classes: int, max_draws: int, *, switches: bool) -> list[Schema]:
                 "suspicion",
                 "off",
                 "On tells how far the draws and the undefended answer disagree: one more run of the model. "
-                f"Without `draws` there are then {DRAWS}; a single draw, or no defence, leaves nothing to compare.",
+                f"Without `draws` there are then at least {DRAWS}; a single draw, or no defence, leaves nothing to "
+                "compare.",
             ),
         ]
     return options
