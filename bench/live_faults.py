@@ -260,7 +260,8 @@ class Soak:
                     "answers_meanwhile": during,
                     "recovered_s": None if recovered is None else round(recovered, 2),
                     "doubled": 0,
-                    "said": list(self.runner.said[said:]),
+                    # A result is shown to others: the name of a folder that is gone says nothing there.
+                    "said": [line.replace(f"{self.folder}/", "") for line in self.runner.said[said:]],
                     "window": (began, time.monotonic()),
                 }
             )
