@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
@@ -16,6 +18,16 @@ from edgedefend.sources import read_image
 ROOT = Path(__file__).resolve().parent.parent
 # What a child needs beyond an environment of its own to run on the same emulated CPU as this process (tests/arm).
 EMULATED = {name: value for name, value in os.environ.items() if name == "QEMU_CPU"}
+
+
+def command_line(*words: object) -> subprocess.CompletedProcess[str]:
+    """Run ``edgedefend ...`` in this process: a process of its own would import TensorFlow again."""
+    from edgedefend.cli import main
+
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.raises(SystemExit) as stop, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        main([str(word) for word in words])
+    return subprocess.CompletedProcess(words, int(stop.value.code or 0), out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="session")

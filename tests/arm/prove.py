@@ -50,6 +50,7 @@ PYTHON_TESTS = [
     "test_stream",
     "serving/test_access",
     "serving/test_answers",
+    "serving/test_limits",
     "serving/test_pool",
     "serving/test_service",
 ]

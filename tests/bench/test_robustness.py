@@ -1,7 +1,6 @@
 """`bench robustness` as a user meets it, on a small real model; and the marks of an evaluation not to be believed."""
 
 import contextlib
-import io
 import json
 import os
 import signal
@@ -22,9 +21,8 @@ from bench.robustness.detection import detect
 from bench.robustness.protocols import Sizes, plan
 from bench.robustness.store import ResultStore
 from bench.sections import section_of
-from edgedefend.cli import main
 from edgedefend.errors import UsageError
-from tests.conftest import one_line
+from tests.conftest import command_line, one_line
 
 SCHEMA = Path(bench.robustness.__file__).with_name("result.schema.json")
 # At this size of change the colour model falls, also behind the defence: its answers are means of channels.
@@ -32,14 +30,6 @@ SMALL = ["--quick", "--images", 3, "--epsilon", 0.02, "--epsilon", 0.4, "--steps
 
 
 # -- the whole of it ---------------------------------------------------------------------------------------------------
-
-
-def command_line(*words: object) -> subprocess.CompletedProcess[str]:
-    """Run ``edgedefend ...`` in this process: a process of its own would import TensorFlow again."""
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.raises(SystemExit) as stop, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        main([str(word) for word in words])
-    return subprocess.CompletedProcess(words, int(stop.value.code or 0), out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="module")

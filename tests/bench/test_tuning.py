@@ -1,10 +1,7 @@
 """`convert --max-accuracy-drop` as a user meets it, on a small real model; and the parts of its search."""
 
-import contextlib
-import io
 import json
 import os
-import subprocess
 
 import cv2
 import numpy as np
@@ -17,18 +14,9 @@ from bench.tuning.screening import Screened
 from bench.tuning.search import _coarsest
 from edgedefend.bundle import load_bundle
 from edgedefend.classifier import Classifier
-from edgedefend.cli import main
-from tests.conftest import one_line
+from tests.conftest import command_line, one_line
 
 SMALL = ["--precision", "fp32", "--steps", 2, "--tuning-images", 3, "--tuning-draws", 2]
-
-
-def command_line(*words: object) -> subprocess.CompletedProcess[str]:
-    """Run ``edgedefend ...`` in this process: a process of its own would import TensorFlow again."""
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.raises(SystemExit) as stop, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        main([str(word) for word in words])
-    return subprocess.CompletedProcess(words, int(stop.value.code or 0), out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="module")
