@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from convert.folding import fold_batch_normalization
 from convert.tf import import_tensorflow
 from edgedefend.errors import InputError
 
@@ -31,7 +32,8 @@ class LossGradient(NamedTuple):
 class InputGradient:
     """A model's logits, and how they change with its input.
 
-    The compiled functions leave the size of the batch open: a batch of another size is not compiled anew.
+    The compiled functions leave the size of the batch open: a batch of another size is not compiled anew. Batch
+    normalisation is folded into the convolutions first, which changes nothing but the time (`convert.folding`).
 
     Parameters
     ----------
@@ -41,7 +43,7 @@ class InputGradient:
 
     def __init__(self, model: LoadedModel) -> None:
         tf = self._tf = import_tensorflow()
-        network, from_logits = model.keras_model, model.output == "logits"
+        network, from_logits = fold_batch_normalization(model.keras_model), model.output == "logits"
         self._images = tf.TensorSpec((None, *model.input_size, 3), tf.float32)
         self._compiled: dict[str, Any] = {}
 
