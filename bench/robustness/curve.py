@@ -100,7 +100,8 @@ def security_curve(
         Image -> the verdict ("right", "hit") on the picture as it is: the curve at 0, and what an attacker is left with
         who finds nothing.
     targeted, untargeted : sequence of record
-        Both cost accuracy; only the targeted ones count as success.
+        Both cost accuracy; only the targeted ones count as success. Where there are both, the accuracy is that of the
+        images which both have been tried on: one that only one has been tried on would look more robust.
     epsilons : sequence of float
         l2_rms.
     """
@@ -109,11 +110,13 @@ def security_curve(
         for image in clean
         if not (targeted or untargeted) or any(record["image"] == image for record in (*targeted, *untargeted))
     ]
+    tried = [{str(record["image"]) for record in records} for records in (targeted, untargeted) if records]
+    by_all = [image for image in images if all(image in some for some in tried)]
     points: list[CurvePoint] = []
     for epsilon in sorted({0.0, *epsilons}):
         hits = strongest(targeted, epsilon, judge, targeted=True)
         wrong = strongest((*targeted, *untargeted), epsilon, judge, targeted=False)
-        right = [_said(wrong[i], "judge", "right", judge) if i in wrong else clean[i]["right"] for i in images]
+        right = [_said(wrong[i], "judge", "right", judge) if i in wrong else clean[i]["right"] for i in by_all]
         hit = [_said(hits[i], "judge", "hit", judge) if i in hits else clean[i]["hit"] for i in images]
         points.append(
             {

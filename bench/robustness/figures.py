@@ -71,7 +71,7 @@ def curves(defenses: Mapping[str, Sequence[Mapping[str, Any]]], titles: Mapping[
     for axes, key, title in zip(
         panels,
         ("robust_accuracy", "attack_success_rate"),
-        ("accuracy left, attacker wants any wrong answer", "success of an attacker who wants one class"),
+        ("accuracy left", "success of an attacker who wants one class"),
         strict=True,
     ):
         for name, points in defenses.items():

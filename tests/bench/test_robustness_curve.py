@@ -86,6 +86,14 @@ def test_untargeted_attacks_cost_accuracy_but_are_no_targeted_success():
     assert curve[0]["robust_accuracy"]["n"] == 1
 
 
+def test_a_photograph_that_was_spared_one_attack_does_not_look_more_robust():
+    clean = {"a": {"right": 1.0, "hit": 0.0}, "b": {"right": 1.0, "hit": 0.0}}
+    targeted = [record("a", 0.01, hit=0.0, right=1.0), record("b", 0.01, hit=0.0, right=1.0)]
+    curve = security_curve(clean, targeted, [record("a", 0.01, hit=1.0, right=0.0)], [0.01], "ours")
+    assert curve[-1]["robust_accuracy"]["value"] == 0.0 and curve[-1]["robust_accuracy"]["n"] == 1
+    assert curve[-1]["attack_success_rate"]["n"] == 2
+
+
 def test_the_ratio_is_that_of_the_medians():
     bare = {f"{n}": 0.001 * (n + 1) for n in range(9)}
     ours = {name: 5 * value for name, value in bare.items()}
