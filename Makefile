@@ -8,7 +8,7 @@ OLD_VENV := .venv-tflite-runtime
 OLD_READY := $(OLD_VENV)/.ready
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo bench robustness test check format fuzz live-soak arm arm-quick arm-board arm-report clean help
+.PHONY: demo bench robustness test check format fuzz live-soak live-soak-test arm arm-quick arm-board arm-report clean help
 
 help:
 	@echo "make demo    see real photographs classified by a real model behind the defence"
@@ -64,6 +64,10 @@ $(LIVE_BUNDLE): | $(READY)
 
 live-soak: $(READY) $(LIVE_BUNDLE)
 	$(BIN)/edgedefend bench live-soak $(LIVE_BUNDLE) --minutes $(MINUTES) --json build/live-soak/result.json
+
+# The same with a model that is made in a moment, as a test: a busy machine may make it slow, nothing else.
+live-soak-test: $(READY)
+	EDGEDEFEND_SOAK_MINUTES=$(MINUTES) $(BIN)/pytest -q tests/bench/test_live_soak.py
 
 # What is not installed (a C compiler for ARM, llvm-mca 19) is unpacked under build/arm from Debian's packages.
 arm-report: $(READY)
