@@ -64,6 +64,7 @@ def _progress() -> Callable[[float, float], Any]:
 @click.option("--table-draws", type=click.IntRange(2), help="Draws a photograph of Table 1 (default: 100).")
 @click.option("--epsilon", "epsilons", type=float, multiple=True, help="l2_rms of the curve; may be given again.")
 @click.option("--quick", is_flag=True, help="A small honest version of everything, in minutes.")
+@click.option("--report-only", is_flag=True, help="Attack nothing: the report of what an unfinished run has.")
 @click.option("--defense", "defenses", multiple=True, help="Only these defences (default: all there are).")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("robustness"), show_default=True, help="Folder.")
 @click.option("--model", "keras_model", help="Your own Keras model that a bundle was converted from.")
@@ -84,6 +85,7 @@ def robustness(
     figures: tuple[int, ...],
     epsilons: tuple[float, ...],
     quick: bool,
+    report_only: bool,
     defenses: tuple[str, ...],
     out: Path,
     keras_model: str | None,
@@ -135,7 +137,8 @@ def robustness(
         click.echo(f"edgedefend: {name} is left out: {reason}", err=True)
     with evaluation.open_store() as store:
         try:
-            evaluation.run(store, where, _progress())
+            if not report_only:
+                evaluation.run(store, where, _progress())
         except KeyboardInterrupt:
             click.echo("\nedgedefend: stopped; the same command goes on from here", err=True)
             sys.exit(1)

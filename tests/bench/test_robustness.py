@@ -83,6 +83,20 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been_killed(finished, tm
     assert sorted(records.read_text().splitlines()) == whole
 
 
+def test_what_an_unfinished_run_has_can_be_looked_at(finished, tmp_path):
+    words, out, _ = finished
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "run.json").write_bytes((out / "work" / "run.json").read_bytes())
+    lines = (out / "work" / "records.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "work" / "records.jsonl").write_text("".join(lines[: len(lines) // 2]))
+    looked = command_line(*words, "--out", tmp_path, "--report-only")
+    assert looked.returncode == 0, looked.stderr
+    result = json.loads((tmp_path / "robustness.json").read_text())
+    assert result["missing"] > 0 and "not finished" in " ".join(result["conditions"]["reasons"])
+    assert len((tmp_path / "work" / "records.jsonl").read_text().splitlines()) == len(lines) // 2
+    assert (tmp_path / "report.html").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("where", ["processes", "dask"])
 @pytest.mark.filterwarnings("ignore")  # Dask's own
