@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -82,10 +83,11 @@ class Evaluation:
         self.photos, others, self.shown = choose_photographs(
             self.data, subject, bare_model(subject).logits, request.sizes.images, tick=tick
         )
+        learned_from = tuple((others or self.photos)[:_LEARN])
+        # With more photographs to attack it learns from others: the training is another one, beside the first.
+        digest = hashlib.sha256("".join(photo.sha256 for photo in learned_from).encode()).hexdigest()
         plan_ = Approximation(
-            str(request.folder / "work" / "autoencoder.npz"),
-            tuple((others or self.photos)[:_LEARN]),
-            request.sizes.training_steps,
+            str(request.folder / "work" / f"autoencoder-{digest[:8]}.npz"), learned_from, request.sizes.training_steps
         )
         self.subject = replace(subject, approximation=plan_)
         self.planned = plan(

@@ -97,6 +97,16 @@ def test_what_an_unfinished_run_has_can_be_looked_at(finished, tmp_path):
     assert (tmp_path / "report.html").exists()
 
 
+def test_the_approximation_for_fewer_photographs_is_another_training(finished, tmp_path):
+    """It learns from what is not attacked, and that depends on how many are."""
+    words, _, _ = finished
+    for images in (3, 2):
+        drawn = command_line(*words, "--out", tmp_path, "--report-only", "--figure", 4, "--images", images)
+        assert drawn.returncode == 0, drawn.stderr
+    assert len(list((tmp_path / "work").glob("autoencoder-*.npz"))) == 2
+    assert (tmp_path / "figure-4.png").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("where", ["processes", "dask"])
 @pytest.mark.filterwarnings("ignore")  # Dask's own
