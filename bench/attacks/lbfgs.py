@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.attacks.base import Attack, AttackResult, Request, fooled
+from bench.attacks.enlarge import enlarge_until_sent
 from bench.attacks.norms import project
 from edgedefend.errors import EdgeDefendError, InputError
 
@@ -34,11 +35,14 @@ class Lbfgs(Attack):
         Constants tried: by factors of ten until one succeeds and one fails, then by bisection.
     fresh_draws : int
         That judge the result.
+    enlarge : bool
+        Whether what was found is made large enough to survive as a picture (see `bench.attacks.enlarge`).
     """
 
     steps: int = 20
     search_steps: int = 6
     fresh_draws: int = 10
+    enlarge: bool = False
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.search_steps < 1:
@@ -56,6 +60,8 @@ class Lbfgs(Attack):
             queries[number], nonfinite[number], steps[number] = search.queries, search.nonfinite, search.steps
             if progress is not None:
                 progress(number + 1, found)
+        if self.enlarge:
+            found = enlarge_until_sent(request, found, draws=self.fresh_draws)
         return request.verdict(
             found, draws=self.fresh_draws, gradient_queries=queries, steps=steps, nonfinite=nonfinite
         )

@@ -14,6 +14,7 @@ import numpy as np
 
 from bench.attacks.base import Attack, AttackResult, Request
 from bench.attacks.bridge import FoolboxBridge, import_foolbox
+from bench.attacks.enlarge import enlarge_until_sent
 from bench.attacks.norms import project
 from edgedefend.errors import InputError
 
@@ -33,12 +34,15 @@ class DeepFool(Attack):
         How far beyond the boundary, as a fraction of the way to it.
     fresh_draws : int
         That judge the result.
+    enlarge : bool
+        Whether what was found is made large enough to survive as a picture (see `bench.attacks.enlarge`).
     """
 
     steps: int = 50
     candidates: int = 10
     overshoot: float = 0.02
     fresh_draws: int = 10
+    enlarge: bool = False
 
     def run(self, request: Request) -> AttackResult:
         """Attack one batch."""
@@ -47,7 +51,7 @@ class DeepFool(Attack):
         attacks = import_foolbox().attacks
         kind = attacks.LinfDeepFoolAttack if request.norm == "linf" else attacks.L2DeepFoolAttack
         attack = kind(steps=self.steps, candidates=self.candidates, overshoot=self.overshoot)
-        return _run(attack, request, self.fresh_draws)
+        return _run(attack, request, self.fresh_draws, self.enlarge)
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,8 @@ class CarliniWagner(Attack):
     initial_const : float
     fresh_draws : int
         That judge the result.
+    enlarge : bool
+        Whether what was found is made large enough to survive as a picture (see `bench.attacks.enlarge`).
     """
 
     steps: int = 100
@@ -76,6 +82,7 @@ class CarliniWagner(Attack):
     confidence: float = 0.0
     initial_const: float = 1.0
     fresh_draws: int = 10
+    enlarge: bool = False
 
     def run(self, request: Request) -> AttackResult:
         """Attack one batch."""
@@ -88,10 +95,10 @@ class CarliniWagner(Attack):
             confidence=self.confidence,
             initial_const=self.initial_const,
         )
-        return _run(attack, request, self.fresh_draws)
+        return _run(attack, request, self.fresh_draws, self.enlarge)
 
 
-def _run(attack: Any, request: Request, fresh_draws: int) -> AttackResult:
+def _run(attack: Any, request: Request, fresh_draws: int, enlarge: bool) -> AttackResult:
     """Run one of foolbox's minimising attacks and judge what it found."""
     foolbox = import_foolbox()
     images, kinds = request.images, foolbox.criteria
@@ -104,6 +111,8 @@ def _run(attack: Any, request: Request, fresh_draws: int) -> AttackResult:
     found = project(np.where(nothing[:, None, None, None], images, raw), images, request.epsilon, request.norm)
     if request.progress is not None:
         request.progress(bridge.gradients, found)
+    if enlarge:
+        found = enlarge_until_sent(request, found, draws=fresh_draws)
     count = len(images)
     return request.verdict(
         found,

@@ -43,6 +43,10 @@ def _steps(options: Options) -> int:
     return int(options.get("steps", 30))
 
 
+def _enlarges(options: Options) -> bool:
+    return bool(options.get("enlarge", False))
+
+
 def _adaptive(options: Options) -> Restarts:
     loss = str(options.get("loss", "cross_entropy"))
     return adaptive_attack(
@@ -59,12 +63,15 @@ _ATTACKS: dict[str, Callable[[Options], Attack]] = {
     "fgsm": lambda options: fgsm(),
     "i-fgsm": lambda options: ifgsm(_steps(options)),
     "mi-fgsm": lambda options: mi_fgsm(_steps(options)),
-    "deepfool": lambda options: DeepFool(steps=_steps(options), candidates=5),
-    "l-bfgs": lambda options: Lbfgs(steps=_steps(options), search_steps=int(options.get("search_steps", 6))),
+    "deepfool": lambda options: DeepFool(steps=_steps(options), candidates=5, enlarge=_enlarges(options)),
+    "l-bfgs": lambda options: Lbfgs(
+        steps=_steps(options), search_steps=int(options.get("search_steps", 6)), enlarge=_enlarges(options)
+    ),
     "c&w": lambda options: CarliniWagner(
         steps=_steps(options),
         search_steps=int(options.get("search_steps", 5)),
         confidence=float(options.get("confidence", 0.0)),
+        enlarge=_enlarges(options),
     ),
     "square": lambda options: Square(rounds=_steps(options), score_draws=int(options.get("score_draws", 4))),
 }
