@@ -3,8 +3,9 @@
 Throughput: clients that always have one request open each, on connections that stay open, in a process of their own;
 its figure is the ratio to `bench latency --scenario offline` on the same files, with as many interpreter threads in
 all, measured in turn in the same run. Both sides read, decode, resize, defend and invoke. A second ratio is that to
-the pipeline on pictures that are ready at the model's size, where reading, decoding and resizing are left out: no
-service can reach that one. What each side takes of the CPUs for a picture says where the difference goes.
+the pipeline on pictures that are ready at the model's size, where reading, decoding and resizing are left out: a
+service comes near it only where clients send pictures of that size (`fitted_files`). What each side takes of the CPUs
+for a picture says where the difference goes.
 
 Overload: requests at a multiple of the rate that was just measured, each at its own time whether or not the ones
 before it have been answered; latency counts from that time.
@@ -24,6 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
+
 from bench.conditions import Watch, bundle_facts
 from bench.percentiles import summarize
 from bench.subject import PipelineSubject, clock
@@ -31,11 +34,32 @@ from bench.wrk import load_with_wrk
 from edgedefend.bundle import Bundle
 from edgedefend.classifier import Classifier
 from edgedefend.errors import EdgeDefendError, InputError
-from edgedefend.sources import read_image
+from edgedefend.sources import fit_image, read_image
 
-__all__ = ["measure_serving"]
+__all__ = ["fitted_files", "measure_serving"]
 
 _TICK = os.sysconf("SC_CLK_TCK")
+_QUALITY = 95  # of the JPEG that a client sends who resizes his pictures himself
+
+
+def fitted_files(bundle: Bundle, files: Sequence[Path], folder: Path) -> list[Path]:
+    """Write the pictures at the size of the bundle's model, as a client does who spares the board the rest.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the JPEG files are written, of quality 95.
+    """
+    made = []
+    inputs = bundle.input
+    for number, file in enumerate(files):
+        fitted = fit_image(read_image(file), inputs.height, inputs.width, inputs.resize)
+        done, data = cv2.imencode(".jpg", fitted[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+        if not done:
+            raise EdgeDefendError("OpenCV cannot write JPEG here")
+        made.append(folder / f"{number}.jpg")
+        made[-1].write_bytes(data.tobytes())
+    return made
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 
@@ -15,6 +16,7 @@ __all__ = ["serve"]
 @click.command()
 @click.argument("bundle")
 @click.option("--data", default="sample", show_default=True, help="Where the pictures come from, as in accuracy.")
+@click.option("--fitted", is_flag=True, help="Send them at the model's size (JPEG): decoding costs little then.")
 @click.option("--workers", type=click.IntRange(1, 64), help="Of the service (default: the CPUs it may use).")
 @click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="Of each worker.")
 @click.option("--waiting", type=click.IntRange(0, 1024), default=8, show_default=True, help="As of edgedefend serve.")
@@ -26,6 +28,7 @@ __all__ = ["serve"]
 def serve(
     bundle: str,
     data: str,
+    fitted: bool,
     workers: int | None,
     threads: int,
     waiting: int,
@@ -36,14 +39,16 @@ def serve(
     json_path: Path | None,
 ) -> None:
     """Requests a second over loopback beside the pipeline without HTTP, and what an overload does."""
-    from bench.serve import measure_serving
+    from bench.serve import fitted_files, measure_serving
     from edgedefend.bundle import load_bundle
     from edgedefend.dataset import load_dataset
     from edgedefend.interpreter import available_threads
 
     loaded = load_bundle(bundle)
     files = [item.path for item in load_dataset(data, loaded.labels).first(20)]
-    with progress("rounds", rounds) as tick:
+    with progress("rounds", rounds) as tick, TemporaryDirectory() as folder:
+        if fitted:
+            files = fitted_files(loaded, files, Path(folder))
         result = measure_serving(
             loaded,
             files,
@@ -57,6 +62,7 @@ def serve(
             client=client,
             tick=tick,
         )
+    result["source"]["fitted"] = fitted
     each = sorted(result["ratios"])
     click.echo(
         f"{loaded.model_name} {loaded.precision}, {result['workers']} workers of {threads} threads, "

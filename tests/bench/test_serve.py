@@ -5,15 +5,17 @@ from __future__ import annotations
 import socket
 import threading
 
+import numpy as np
 import pytest
 
 pytest.importorskip("uvicorn", reason="the service needs the extra 'serve'")
 
 from bench import load
-from bench.serve import measure_serving
+from bench.serve import fitted_files, measure_serving
 from bench.wrk import load_with_wrk, wrk_path
 from edgedefend.bundle import load_bundle
 from edgedefend.errors import EdgeDefendError, InputError
+from edgedefend.sources import fit_image, read_image
 from tests.serving.conftest import start
 
 
@@ -43,6 +45,18 @@ def test_a_small_measurement(color_bundles, color_photographs):
     assert sent == pytest.approx(5 * result["served_per_s"] * 1.0, abs=1)
     assert flood["accepted"] > 0
     assert result["conditions"]["verdict"] in ("VALID", "TAINTED")
+
+
+def test_fitted_pictures_have_the_model_s_size(color_bundles, color_photographs, tmp_path):
+    bundle = load_bundle(color_bundles / "int8")
+    files = [color_photographs.parent / f"{number}.png" for number in range(2)]
+    made = fitted_files(bundle, files, tmp_path)
+    for file, source in zip(made, files, strict=True):
+        sent = read_image(file)
+        assert sent.shape == (bundle.input.height, bundle.input.width, 3)
+        fitted = fit_image(read_image(source), *sent.shape[:2], bundle.input.resize)
+        # These pictures are noise, of which JPEG keeps little: the mean of each channel tells whether the order is right.
+        assert np.abs(sent.mean(axis=(0, 1)) - fitted.mean(axis=(0, 1))).max() < 2
 
 
 @pytest.mark.skipif(wrk_path() is None, reason="wrk is not installed: apt-get install wrk")
