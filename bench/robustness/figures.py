@@ -107,12 +107,18 @@ def rounds(series: Mapping[str, Mapping[str, Mapping[str, Any]]], titles: Mappin
     for row, attack in enumerate(attacks):
         for column, (key, what) in enumerate((("accuracy", "accuracy (ACC)"), ("success", "targeted success (ASR)"))):
             axes = panels[row, column]
+            last = max(line["rounds"][-1] for line in series[attack].values())
             for name, line in series[attack].items():
-                _band(axes, line["rounds"], line[key], _color(name, names), titles.get(name, name))
+                # Where every image is done the rest of the rounds change nothing: the line goes on as it is.
+                x, rows = list(line["rounds"]), list(line[key])
+                more = last - x[-1]
+                x, rows = x + [x[-1] + 1 + n for n in range(more)], rows + more * rows[-1:]
+                _band(axes, x, rows, _color(name, names), titles.get(name, name))
             letter = "abcd"[2 * row + column]
             _finish(axes, f"({letter}) {attack.upper()}: {what}", "rounds", "fraction of images, fresh draws")
             axes.set_ylim(-0.02, 1.02)
-        panels[row, 1].legend(fontsize=8, frameon=False)
+        # Beside the panel: inside it would lie on lines that end anywhere.
+        panels[row, 1].legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return _png(figure)
 
 
