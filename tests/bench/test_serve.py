@@ -55,7 +55,7 @@ def test_fitted_pictures_have_the_model_s_size(color_bundles, color_photographs,
         sent = read_image(file)
         assert sent.shape == (bundle.input.height, bundle.input.width, 3)
         fitted = fit_image(read_image(source), *sent.shape[:2], bundle.input.resize)
-        # These pictures are noise, of which JPEG keeps little: the mean of each channel tells whether the order is right.
+        # These pictures are noise, of which JPEG keeps little: the means tell whether the channels are in order.
         assert np.abs(sent.mean(axis=(0, 1)) - fitted.mean(axis=(0, 1))).max() < 2
 
 
