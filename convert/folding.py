@@ -1,7 +1,7 @@
 """Batch normalisation made part of the convolution before it: the same network with a third of its layers less.
 
-TFLite's converter does that for a board. TensorFlow does not where a gradient is taken, and spends a sixth of the time
-of an attack on EfficientNet-Lite0 on layers that only scale and shift.
+TFLite's converter does that for a board. TensorFlow does not where a gradient is taken, and spends much of an attack's
+time on layers that only scale and shift (`bench gradients` shows what is left).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _foldable(network: Any) -> dict[str, Any]:
     for layer in network.layers:
         if type(layer).__name__ not in _CONVOLUTIONS or layer.data_format != "channels_last":
             continue
-        after = _consumers(layer)
+        after = [node.operation for node in layer._outbound_nodes]
         if layer.activation.__name__ != "linear" or len(after) != 1 or len(layer._inbound_nodes) != 1:
             continue
         normalisation = after[0]
@@ -61,10 +61,6 @@ def _foldable(network: Any) -> dict[str, Any]:
         ):
             pairs[layer.name] = normalisation
     return pairs
-
-
-def _consumers(layer: Any) -> list[Any]:
-    return [node.operation for node in layer._outbound_nodes]
 
 
 def _networks_in(network: Any) -> list[Any]:
