@@ -1,7 +1,8 @@
 """Stand-ins for the derivative of a defence: the way forward is the defence itself, to the bit.
 
-On the way back the gradient at the defended image is turned into one at the image: by the identity, or, for the defence
-of this project, through the resampling it drew and a quantiser taken for the identity or for a smooth one.
+On the way back the gradient at the defended image is turned into one at the image: by the identity; through what was
+drawn, for a defence that only resamples; for the defence of this project through the resampling it drew and a quantiser
+taken for the identity or for a smooth one.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from edgedefend.defense import Defense
 from edgedefend.errors import InputError
 from edgedefend.grid import Grid, sample_grid
 
-__all__ = ["Backward", "Defend", "Identity", "Resampling", "pull_back_remap"]
+__all__ = ["Backward", "Defend", "Identity", "Linear", "LinearMap", "Resampling", "pull_back_remap"]
 
 Defend = Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]
 
@@ -58,6 +59,43 @@ class Identity:
         """Return `gradient` as it is."""
         del images, draws
         return gradient
+
+
+class LinearMap(Protocol):
+    """What a defence has drawn for one picture, where that is all it does to it."""
+
+    def __call__(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the defended picture, (H, W, 3)."""
+
+    def pull_back(self, gradient: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the gradient (H, W, 3) at the picture, given the one at the defended picture."""
+
+
+class Linear:
+    """A defence that draws a linear map for each picture, differentiated through it.
+
+    Parameters
+    ----------
+    draw_each : callable
+        ``(uint8 (N, H, W, 3), rng) -> N maps``.
+    """
+
+    randomised = True
+
+    def __init__(self, draw_each: Callable[[NDArray[np.uint8], np.random.Generator], Sequence[LinearMap]]) -> None:
+        self._draw_each = draw_each
+
+    def forward(
+        self, pictures: NDArray[np.uint8], rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], Sequence[LinearMap]]:
+        """Defend the pictures; also return the maps."""
+        maps = self._draw_each(pictures, rng)
+        return np.stack([one(picture) for one, picture in zip(maps, pictures, strict=True)]), maps
+
+    def pull_back(self, images: Images, draws: Sequence[LinearMap], gradient: Images) -> Images:
+        """Return the gradient through the maps of `draws`."""
+        del images
+        return np.stack([one.pull_back(part) for one, part in zip(draws, gradient, strict=True)])
 
 
 class Resampling:

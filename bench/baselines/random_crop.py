@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
-from bench.baselines.base import Baseline, Picture
+from bench.baselines.window import Rectangle, Window, Windowed
 
 __all__ = ["RandomCrop"]
 
 SHARE = 90 / 224  # crops of 90x90 from 224x224, Guo et al., section 5.1
 
 
-class RandomCrop(Baseline):
+class RandomCrop(Windowed):
     """Cropping and rescaling. One draw is one crop; the authors average the answers to 30."""
 
     name, title = "crop", "Random Crop"
     source = "Guo, Rana, Cisse and van der Maaten, Countering adversarial images using input transformations, ICLR 2018"
-    randomised = True
     averaged_draws = 30
 
     @property
@@ -25,10 +23,8 @@ class RandomCrop(Baseline):
         """The model was not retrained on crops, and one draw is one crop."""
         return "a draw is one crop (the authors average 30); the model is not trained on crops"
 
-    def one(self, picture: Picture, rng: np.random.Generator) -> Picture:
+    def draw(self, height: int, width: int, rng: np.random.Generator) -> Window:
         """Draw a place."""
-        height, width, _ = picture.shape
         rows, columns = max(1, round(height * SHARE)), max(1, round(width * SHARE))
         top, left = int(rng.integers(height - rows + 1)), int(rng.integers(width - columns + 1))
-        cut = np.ascontiguousarray(picture[top : top + rows, left : left + columns])
-        return np.asarray(cv2.resize(cut, (width, height), interpolation=cv2.INTER_LINEAR))
+        return Window(Rectangle(top, left, rows, columns), Rectangle(0, 0, height, width))

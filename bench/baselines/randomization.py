@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
-from bench.baselines.base import Baseline, Picture
+from bench.baselines.window import Rectangle, Window, Windowed
 
 __all__ = ["Randomization"]
 
@@ -13,7 +12,7 @@ SMALLEST, FRAME = 299, 331
 PADDING = 128  # 0.5 of [0, 1], as the authors' code pads
 
 
-class Randomization(Baseline):
+class Randomization(Windowed):
     """Random resizing and padding.
 
     The authors resize 299x299 to a random size from 299 to below 331, pad it with 0.5 at a random place to 331x331, and
@@ -23,20 +22,15 @@ class Randomization(Baseline):
 
     name, title = "rand", "Rand"
     source = "Xie, Wang, Zhang, Ren and Yuille, Mitigating adversarial effects through randomization, ICLR 2018"
-    randomised = True
 
     @property
     def remark(self) -> str:
         """The model's own size."""
         return "the padded frame has the model's size instead of 331/299 of it"
 
-    def one(self, picture: Picture, rng: np.random.Generator) -> Picture:
+    def draw(self, height: int, width: int, rng: np.random.Generator) -> Window:
         """Draw a size, then a place."""
-        height, width, _ = picture.shape
         scale = int(rng.integers(SMALLEST, FRAME)) / FRAME
         rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
-        small = cv2.resize(picture, (columns, rows), interpolation=cv2.INTER_LINEAR)
         top, left = int(rng.integers(height - rows + 1)), int(rng.integers(width - columns + 1))
-        out = np.full_like(picture, PADDING)
-        out[top : top + rows, left : left + columns] = small
-        return out
+        return Window(Rectangle(0, 0, height, width), Rectangle(top, left, rows, columns), PADDING)

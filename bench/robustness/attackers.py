@@ -1,7 +1,7 @@
 """The attacks of an evaluation by their names: what a cell says becomes what `bench.attacks` runs, and on what.
 
-A defence of others is attacked through the identity on the way back; ours through the very grid that was drawn, as
-far as an attack can use that. All of it is made once a process.
+On the way back a defence of others is taken for the identity, unless it only resamples: then the gradient goes through
+what was drawn, as it goes through the very grid of ours where an attack can use that. All of it is made once a process.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bench.attacks.adaptive import Restarts, adaptive_attack
 from bench.attacks.approximation import Learned, train_autoencoder
-from bench.attacks.backward import Backward, Identity, Resampling
+from bench.attacks.backward import Backward, Identity, Linear, Resampling
 from bench.attacks.base import Attack, Attackable, AttackResult, Classes, Images, to_pictures, to_unit
 from bench.attacks.descent import fgsm, ifgsm, mi_fgsm
 from bench.attacks.lbfgs import Lbfgs
@@ -25,6 +25,8 @@ from bench.attacks.model import GradientModel
 from bench.attacks.square import Square
 from bench.attacks.transfer import Transfer, load_surrogate
 from bench.attacks.wrappers import Bpda, Eot
+from bench.baselines.base import Baseline
+from bench.baselines.window import Windowed
 from bench.robustness.aware import AlsoBare
 from bench.robustness.cells import Cell
 from bench.robustness.players import bare_model, model_behind, player_of
@@ -75,7 +77,8 @@ _ATTACKS: dict[str, Callable[[Options], Attack]] = {
     ),
     "square": lambda options: Square(rounds=_steps(options), score_draws=int(options.get("score_draws", 4))),
 }
-# How the gradient finds its way back through our defence. All others take the identity, as they were published.
+# How the gradient finds its way back through our defence, and by the first through those that only resample. All others
+# take the identity, as they were published.
 _WAYS_BACK = {"adaptive": "resampling", "adaptive-soft": "soft", "learned": "learned"}
 
 
@@ -141,14 +144,19 @@ def _behind(model: GradientModel, backward: Backward, eot_samples: int) -> Attac
     return Eot(behind, eot_samples) if eot_samples > 1 else behind
 
 
+def _way_through(player: Baseline, way_back: str) -> Backward:
+    if way_back == "resampling" and isinstance(player, Windowed):
+        return Linear(player.draw_each)
+    return Identity(player.defend, randomised=player.randomised)
+
+
 def _defended(subject: SubjectSpec, model: GradientModel, defense: str, way_back: str, options: Options) -> Attackable:
     """Return what an attack is run on: a bare model, or one behind a defence with the right way back."""
     samples = int(options.get("eot_samples", 1))
     if defense == "none":
         return model
     if defense != "ours" or way_back == "identity":
-        player = player_of(subject, defense)
-        return _behind(model, Identity(player.defend, randomised=player.randomised), samples)
+        return _behind(model, _way_through(player_of(subject, defense), way_back), samples)
     if way_back == "learned":
         return _behind(model, _autoencoder(subject), samples)
     ours = Defense(subject.quant_table, subject.num_steps, subject.distort_limit, passes=subject.passes)
