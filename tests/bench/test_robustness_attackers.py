@@ -1,0 +1,45 @@
+"""Which way back an attack takes: through what was drawn where that is known, else through the identity."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("tensorflow", reason="attacks need gradients (extra 'convert')")
+
+from bench.attacks.backward import Identity, Linear, Resampling
+from bench.robustness.attackers import run
+from bench.robustness.cells import Cell
+from bench.robustness.subject import subject_of
+
+
+@pytest.mark.parametrize(
+    ("defense", "attack", "way_back"),
+    [
+        ("rand", "adaptive", Linear),
+        ("crop", "adaptive", Linear),
+        ("crop", "pgd", Identity),
+        ("jpeg", "adaptive", Identity),
+        ("ours", "adaptive", Resampling),
+        ("ours", "pgd", Identity),
+    ],
+)
+def test_the_gradient_goes_back_the_way_that_is_known(color_model_file, defense, attack, way_back):
+    subject = subject_of(str(color_model_file), table="feature-distillation")
+    images = np.random.default_rng(0).uniform(0.35, 0.6, (2, 40, 48, 3)).astype(np.float32)
+    images[..., 0] += 0.05
+    seen = []
+
+    def watch(model):
+        seen.append(model.model.backward)
+        return model
+
+    run(
+        subject,
+        Cell("attack", defense, attack, options={"steps": 2, "eot_samples": 2}),
+        images,
+        np.zeros(2, np.int32),
+        np.int32([1, 2]),
+        epsilon=0.02,
+        rng=np.random.default_rng(1),
+        watch=watch,
+    )
+    assert [type(backward) for backward in seen] == [way_back]
