@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.robustness.cells import Photo, point_name
+from bench.robustness.cells import CellChain, Photo, point_name
 from bench.robustness.curve import distortion_ratio, queries_to_success, security_curve, smallest_distortions
 from bench.robustness.detection import detect, scores_of
 from bench.robustness.paper import L2_BOUND
@@ -33,7 +33,7 @@ class _Held:
 
     def __init__(self, planned: Sequence[Planned], store: ResultStore, photos: Sequence[Photo]) -> None:
         self._planned = planned
-        self._known = {photo.key for photo in photos}
+        self._photos, self._known = photos, {photo.key for photo in photos}
         self._store = store
 
     def cells(self, *roles: str, defense: str | None = None) -> list[Planned]:
@@ -50,13 +50,14 @@ class _Held:
             for record in self.of(planned)
         ]
 
+    def done(self, planned: Planned) -> int:
+        """Return how many photographs of a cell are finished: no larger epsilon is left to be tried on them."""
+        mine = self._photos[: planned.images]
+        return sum(CellChain(planned.cell, 0, (photo,)).left(self._store) == 0 for photo in mine)
+
     def missing(self) -> int:
-        """Return how many photographs have no result in some cell, all cells together."""
-        count = 0
-        for planned in self._planned:
-            done = {record["image"] for record in self.of(planned)}
-            count += max(0, min(planned.images, len(self._known)) - len(done))
-        return count
+        """Return how many photographs are not finished, all cells together."""
+        return sum(min(item.images, len(self._photos)) - self.done(item) for item in self._planned)
 
 
 def _clean(held: _Held, defense: str) -> dict[str, dict[str, Any]]:
@@ -219,8 +220,7 @@ def summarise(
         "detection": _detection(held),
         "missing": held.missing(),
         "cells": [
-            {"role": item.role, "images": item.images, "done": len({r["image"] for r in held.of(item)}),
-             **item.cell.describe()}
+            {"role": item.role, "images": item.images, "done": held.done(item), **item.cell.describe()}
             for item in planned
         ],
     }  # fmt: skip

@@ -97,6 +97,26 @@ def test_what_an_unfinished_run_has_can_be_looked_at(finished, tmp_path):
     assert (tmp_path / "report.html").exists()
 
 
+def test_a_photograph_that_stopped_halfway_up_the_curve_is_not_finished(finished, tmp_path):
+    """What has not succeeded at a small distortion must be tried at a larger one before anything is said of it."""
+    words, out, _ = finished
+    lines = (out / "work" / "records.jsonl").read_text().splitlines(keepends=True)
+    records = [json.loads(line) for line in lines]
+    both = next(r for r in records if r["point"] == "0.4" and any(
+        (o["cell"], o["image"], o["point"]) == (r["cell"], r["image"], "0.02") for o in records
+    ))  # fmt: skip
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "run.json").write_bytes((out / "work" / "run.json").read_bytes())
+    kept = [line for line, record in zip(lines, records, strict=True) if record is not both]
+    (tmp_path / "work" / "records.jsonl").write_text("".join(kept))
+    looked = command_line(*words, "--out", tmp_path, "--report-only")
+    assert looked.returncode == 0, looked.stderr
+    result = json.loads((tmp_path / "robustness.json").read_text())
+    assert result["missing"] == 1 and result["conditions"]["verdict"] == "TAINTED"
+    cell = next(cell for cell in result["cells"] if cell["id"] == both["cell"])
+    assert cell["done"] == cell["images"] - 1
+
+
 def test_the_approximation_for_fewer_photographs_is_another_training(finished, tmp_path):
     """It learns from what is not attacked, and that depends on how many are."""
     words, _, _ = finished
