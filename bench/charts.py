@@ -15,7 +15,8 @@ from html import escape
 __all__ = ["COLORS", "Curve", "Panel", "Steps", "curves", "stacked_bars", "step_areas", "ticks"]
 
 WIDTH = 760
-# A categorical palette that stays apart for colour-blind readers (Okabe and Ito), the strongest two first.
+# A categorical palette that stays apart for colour-blind readers (Okabe and Ito), the strongest two first; what comes
+# after the first six is for a plot of many lines, whose legend stands in the same order.
 COLORS = (
     "var(--c1,#0072b2)",
     "var(--c2,#d55e00)",
@@ -23,6 +24,14 @@ COLORS = (
     "var(--c4,#cc79a7)",
     "var(--c5,#e69f00)",
     "var(--c6,#56b4e9)",
+    "var(--c7,#8c564b)",
+    "var(--c8,#7f7f7f)",
+    "var(--c9,#9467bd)",
+    "var(--c10,#bcbd22)",
+    "var(--c11,#17becf)",
+    "var(--c12,#e377c2)",
+    "var(--c13,#637939)",
+    "var(--c14,#393b79)",
 )
 _INK, _SOFT, _GRID = "var(--ink,#1f2933)", "var(--soft,#64707d)", "var(--grid,#e3e7ec)"
 _FONT = "system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif"

@@ -18,6 +18,7 @@ __all__ = ["approximation", "curves", "receiver_operating", "rounds", "stages", 
 _COLORS = ("#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b", "#7f7f7f", "#bcbd22", "#17becf", "#9467bd")
 _FIXED = {"ours": "#d55e00", "none": "#1f2933"}
 _DPI = 120
+_MOST_SHADED = 4  # lines with intervals; with more of them only ours and the bare model keep theirs
 
 
 def _png(figure: Any) -> bytes:
@@ -47,13 +48,21 @@ def _finish(axes: Any, title: str, x_label: str, y_label: str) -> None:
 
 
 def _band(
-    axes: Any, x: Sequence[float], rows: Sequence[Mapping[str, float]], color: str, label: str, **how: Any
+    axes: Any,
+    x: Sequence[float],
+    rows: Sequence[Mapping[str, float]],
+    color: str,
+    label: str,
+    *,
+    shaded: bool = True,
+    **how: Any,
 ) -> None:
-    """Draw a line of proportions with its interval shaded."""
-    axes.plot(x, [row["value"] for row in rows], color=color, label=label, linewidth=1.8, **how)
-    axes.fill_between(
-        x, [row["low"] for row in rows], [row["high"] for row in rows], color=color, alpha=0.12, linewidth=0
-    )
+    """Draw a line of proportions, with its interval shaded or, thinner, without."""
+    axes.plot(x, [row["value"] for row in rows], color=color, label=label, linewidth=1.8 if shaded else 1.2, **how)
+    if shaded:
+        axes.fill_between(
+            x, [row["low"] for row in rows], [row["high"] for row in rows], color=color, alpha=0.12, linewidth=0
+        )
 
 
 def curves(defenses: Mapping[str, Sequence[Mapping[str, Any]]], titles: Mapping[str, str]) -> bytes:
@@ -66,7 +75,7 @@ def curves(defenses: Mapping[str, Sequence[Mapping[str, Any]]], titles: Mapping[
     titles : mapping
         Name -> what the legend says.
     """
-    figure = _new(11, 4.4)
+    figure = _new(12, 4.4)
     panels = figure.subplots(1, 2, sharey=True)
     for axes, key, title in zip(
         panels,
@@ -77,7 +86,9 @@ def curves(defenses: Mapping[str, Sequence[Mapping[str, Any]]], titles: Mapping[
         for name, points in defenses.items():
             x = [point["epsilon"] for point in points]
             rows = [point[key] for point in points]
-            _band(axes, x, rows, _color(name, list(defenses)), titles.get(name, name), marker=".", markersize=4)
+            shaded = name in _FIXED or len(defenses) <= _MOST_SHADED
+            color, label = _color(name, list(defenses)), titles.get(name, name)
+            _band(axes, x, rows, color, label, shaded=shaded, marker=".", markersize=4)
         _finish(axes, title, "l2_rms of the change, images in [0, 1]", "fraction of images")
         # Linear up to the smallest epsilon, logarithmic beyond: the curve begins at no change at all.
         smallest = min(
@@ -88,7 +99,8 @@ def curves(defenses: Mapping[str, Sequence[Mapping[str, Any]]], titles: Mapping[
         axes.set_xticks(ticks, [f"{value:g}" for value in ticks], fontsize=8)
         axes.minorticks_off()
         axes.set_ylim(-0.02, 1.02)
-    panels[1].legend(fontsize=8, frameon=False)
+    # Beside the panel: inside it would lie on the lines of many defences.
+    panels[1].legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return _png(figure)
 
 

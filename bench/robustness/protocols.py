@@ -280,8 +280,8 @@ def plan(
     planned: list[Planned] = []
     if everything or 2 in tables:
         for name in (*first, *others):
-            # The untargeted attack takes as long again: it is run where the answer matters.
-            images = {True: sizes.images, False: sizes.part(2)} if name in first else {True: sizes.part(4)}
+            targeted, untargeted = (1, 2) if name in first else (4, 4)
+            images = {True: sizes.part(targeted), False: sizes.part(untargeted)}
             planned += _curve(name, sizes, randomised=defenses[name], images=images)
     if everything:
         for name in first:

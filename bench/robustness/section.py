@@ -158,34 +158,32 @@ def _rounds_table(result: dict[str, Any]) -> Table | None:
     return Table(header, rows, caption) if rows else None
 
 
-def _curve_table(result: dict[str, Any], names: list[str]) -> Table | None:
+def _curve_tables(result: dict[str, Any], names: list[str]) -> list[Table]:
+    """Return what is left, and what the attacker gets, at every distortion; a row is a defence."""
     points = {
         name: {number_at(point, "epsilon"): point for point in at(result, "defenses", name, "curve")[:_MOST]}
         for name in names
     }
     epsilons = sorted({epsilon for held in points.values() for epsilon in held if epsilon is not None})
     if not epsilons:
-        return None
-    header = ["l2_rms"]
-    for name in names:
-        some = next(iter(points[name].values()), None)
-        header += [
-            f"{_title(result, name)}: {label} (n = {_count(some, key)})"
-            for label, key in (("accuracy left", "robust_accuracy"), ("targeted success", "attack_success_rate"))
-        ]
-    rows = []
-    for epsilon in epsilons:
-        cells = [f"{epsilon:g}"]
+        return []
+    header = ["defence", *(f"{epsilon:g}" for epsilon in epsilons), "n"]
+    tables = []
+    for key, caption in (
+        (
+            "robust_accuracy",
+            "The security curve: accuracy left at each l2_rms, of the photographs that the strongest targeted attack and the "
+            "strongest untargeted one have both been tried on.",
+        ),
+        ("attack_success_rate", "The security curve: how often the attacker gets the class he wants, at each l2_rms."),
+    ):
+        rows = []
         for name in names:
-            point = points[name].get(epsilon)
-            cells += [_rate(point, "robust_accuracy"), _rate(point, "attack_success_rate")]
-        rows.append(cells)
-    caption = (
-        "The security curve: what is left, under the strongest attack, at each distortion. Of the bare model and ours "
-        "the accuracy is what the targeted and the untargeted attack leave together; the others have met only the "
-        "targeted one."
-    )
-    return Table(header, rows, caption)
+            some = next(iter(points[name].values()), None)
+            cells = [_rate(points[name].get(epsilon), key) for epsilon in epsilons]
+            rows.append([_title(result, name), *cells, _count(some, key)])
+        tables.append(Table(header, rows, caption))
+    return tables
 
 
 def _distortion_table(result: dict[str, Any], names: list[str]) -> Table:
@@ -308,7 +306,7 @@ def describe(result: dict[str, Any], section: Section) -> None:
     if names:
         section.plots.append(_curve_plot(result, names))
         section.tables.append(_distortion_table(result, names))
-        section.tables.extend(t for t in [_curve_table(result, [n for n in names if n in ("none", "ours")])] if t)
+        section.tables.extend(_curve_tables(result, names))
     optional = [_attack_table(result), _rounds_table(result), _detection_table(result), _check_table(result)]
     if any(at(result, "defenses", name, "variance") for name in _names(result, "defenses")):
         section.tables.append(table_1(result))
