@@ -172,8 +172,8 @@ def _curve_tables(result: dict[str, Any], names: list[str]) -> list[Table]:
     for key, caption in (
         (
             "robust_accuracy",
-            "The security curve: accuracy left at each l2_rms, of the photographs that the strongest targeted attack and the "
-            "strongest untargeted one have both been tried on.",
+            "The security curve: accuracy left at each l2_rms, of the photographs that the strongest targeted attack "
+            "and the strongest untargeted one have both been tried on.",
         ),
         ("attack_success_rate", "The security curve: how often the attacker gets the class he wants, at each l2_rms."),
     ):
