@@ -131,7 +131,19 @@ def _series(records: Sequence[Record], judge: str) -> dict[str, Any] | None:
     }
 
 
-def _defense(held: _Held, name: str, facts: Mapping[str, Any], bare: dict[str, float], probes: Any) -> dict[str, Any]:
+def _ours_over(ours: dict[str, float], theirs: dict[str, float]) -> dict[str, Any] | None:
+    """Return how many times the distortion ours asks of an attacker, on the photographs that both were attacked on."""
+    compared = distortion_ratio(ours, theirs)
+    return {key: compared[key] for key in ("ratio", "low", "high", "n")} if compared["n"] else None
+
+
+def _defense(
+    held: _Held,
+    name: str,
+    facts: Mapping[str, Any],
+    smallest: Mapping[str, dict[str, float]],
+    probes: Mapping[str, Sequence[Check]],
+) -> dict[str, Any]:
     clean = _clean(held, name)
     targeted = held.find("curve", "attack", defense=name, targeted=True)
     untargeted = held.find("curve", "attack", "check-white", "check-black", defense=name, targeted=False)
@@ -148,7 +160,10 @@ def _defense(held: _Held, name: str, facts: Mapping[str, Any], bare: dict[str, f
         targeted, untargeted = ([r for r in records if r["image"] in seen] for records in (targeted, untargeted))
         if shown:
             result["curve"] = security_curve(shown, targeted, untargeted, curve[0].cell.points, name)
-        result["distortion"] = distortion_ratio(smallest_distortions(targeted, name), bare)
+        mine = smallest_distortions(targeted, name)
+        result["distortion"] = distortion_ratio(mine, smallest["none"])
+        if name not in ("none", "ours"):
+            result["ours_over"] = _ours_over(smallest["ours"], mine)
         result["queries"] = queries_to_success(targeted, name)
     attacks = {}
     for planned in held.cells("curve", "attack", defense=name):
@@ -199,7 +214,10 @@ def summarise(
         Name -> the checks that look into a running attack.
     """
     held = _Held(planned, store, photos)
-    bare = smallest_distortions(held.find("curve", "attack", defense="none", targeted=True), "none")
+    smallest = {
+        name: smallest_distortions(held.find("curve", "attack", defense=name, targeted=True), name)
+        for name in ("none", "ours")
+    }
     rounds = {
         attack: {
             planned_.cell.defense: series
@@ -214,7 +232,7 @@ def summarise(
         if (records := held.of(planned_))
     }
     return {
-        "defenses": {name: _defense(held, name, facts, bare, probes) for name, facts in defenses.items()},
+        "defenses": {name: _defense(held, name, facts, smallest, probes) for name, facts in defenses.items()},
         "rounds": {attack: lines for attack, lines in rounds.items() if lines},
         "standard": standard,
         "detection": _detection(held),

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -115,6 +116,35 @@ def test_a_photograph_that_stopped_halfway_up_the_curve_is_not_finished(finished
     assert result["missing"] == 1 and result["conditions"]["verdict"] == "TAINTED"
     cell = next(cell for cell in result["cells"] if cell["id"] == both["cell"])
     assert cell["done"] == cell["images"] - 1
+
+
+def test_another_defence_is_compared_with_ours_on_the_same_photographs(finished, tmp_path):
+    words, out, _ = finished
+    shutil.copytree(out / "work", tmp_path / "work")
+    run = command_line(*words, "--defense", "jpeg", "--out", tmp_path)
+    assert run.returncode == 0, run.stderr
+    result = json.loads((tmp_path / "robustness.json").read_text())
+    jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text())).validate(result)
+    curves = {cell["defense"]: cell for cell in result["cells"] if cell["role"] == "curve" and cell["targeted"]}
+    records = [json.loads(line) for line in (tmp_path / "work" / "records.jsonl").read_text().splitlines()]
+    photograph = next(r["image"] for r in records if r["cell"] == curves["jpeg"]["id"])
+    smallest = {
+        name: min(
+            r["l2_rms"]
+            for r in records
+            if (r["cell"], r["image"]) == (curves[name]["id"], photograph) and r["judge"][name]["hit"] >= 0.5
+        )
+        for name in ("ours", "jpeg")
+    }
+    over = result["defenses"]["jpeg"]["ours_over"]
+    assert over["n"] == 1 and over["ratio"] == pytest.approx(smallest["ours"] / smallest["jpeg"])
+    assert "ours_over" not in result["defenses"]["ours"]
+    table = next(
+        line for line in (tmp_path / "report.md").read_text().splitlines() if "| through the identity |" in line
+    )
+    assert f"{over['ratio']:.2f}" in table
+    # It has met the untargeted attack too, or its accuracy would look better than that of ours.
+    assert any(c["defense"] == "jpeg" and not c["targeted"] and c["done"] == c["images"] for c in result["cells"])
 
 
 def test_the_approximation_for_fewer_photographs_is_another_training(finished, tmp_path):
