@@ -1,8 +1,8 @@
 """Stand-ins for the derivative of a defence: the way forward is the defence itself, to the bit.
 
 On the way back the gradient at the defended image is turned into one at the image: by the identity; through what was
-drawn, for a defence that only resamples; for the defence of this project through the resampling it drew and a quantiser
-taken for the identity or for a smooth one.
+drawn, for a defence that only resamples; through the network, for a defence that is one; for the defence of this
+project through the resampling it drew and a quantiser taken for the identity or for a smooth one.
 """
 
 from __future__ import annotations
@@ -19,9 +19,20 @@ from edgedefend.defense import Defense
 from edgedefend.errors import InputError
 from edgedefend.grid import Grid, sample_grid
 
-__all__ = ["Backward", "Defend", "Identity", "Linear", "LinearMap", "Resampling", "pull_back_remap"]
+__all__ = [
+    "Backward",
+    "Defend",
+    "Identity",
+    "Linear",
+    "LinearMap",
+    "PullBack",
+    "Resampling",
+    "ThroughNetwork",
+    "pull_back_remap",
+]
 
 Defend = Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]
+PullBack = Callable[[NDArray[np.uint8], Images], Images]
 
 
 class Backward(Protocol):
@@ -96,6 +107,34 @@ class Linear:
         """Return the gradient through the maps of `draws`."""
         del images
         return np.stack([one.pull_back(part) for one, part in zip(draws, gradient, strict=True)])
+
+
+class ThroughNetwork:
+    """A defence that is a network and draws nothing, differentiated through the network itself.
+
+    Parameters
+    ----------
+    defend : callable
+        ``(uint8 (N, H, W, 3), rng) -> uint8 (N, H, W, 3)``.
+    pull_back : callable
+        ``(uint8 (N, H, W, 3), gradient at the defended pictures) -> gradient at the pictures``, both (N, H, W, 3).
+    """
+
+    randomised = False
+
+    def __init__(self, defend: Defend, pull_back: PullBack) -> None:
+        self._defend, self._pull_back = defend, pull_back
+
+    def forward(
+        self, pictures: NDArray[np.uint8], rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Defend the pictures; also return them: the derivative is taken there."""
+        return self._defend(pictures, rng), pictures
+
+    def pull_back(self, images: Images, draws: NDArray[np.uint8], gradient: Images) -> Images:
+        """Return the gradient through the network at the pictures of `draws`."""
+        del images
+        return self._pull_back(draws, gradient)
 
 
 class Resampling:

@@ -6,6 +6,7 @@ import functools
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.baselines.base import Picture, as_levels
 from bench.baselines.trained import TrainedBaseline
@@ -63,11 +64,35 @@ class GuidedDenoiser(TrainedBaseline):
         network.set_weights([arrays[f"weights_{n}"] for n in range(len(arrays))])
         return network
 
+    @staticmethod
+    def _around(pictures: Picture) -> tuple[tuple[int, int], ...]:
+        """What is filled up for the network, whose scales halve the picture."""
+        height, width = pictures.shape[1:3]
+        return (0, 0), (0, -height % _MULTIPLE), (0, -width % _MULTIPLE), (0, 0)
+
     def _defend(self, pictures: Picture, rng: np.random.Generator) -> Picture:
         height, width = pictures.shape[1:3]
-        filled = np.pad(pictures, ((0, 0), (0, -height % _MULTIPLE), (0, -width % _MULTIPLE), (0, 0)), mode="edge")
+        filled = np.pad(pictures, self._around(pictures), mode="edge")
         noise = np.asarray(self._network(filled.astype(np.float32), training=False))[:, :height, :width]
         return as_levels(pictures - noise)
+
+    def pull_back(self, pictures: Picture, gradient: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the gradient at pictures, float32 (N, H, W, 3), given that at the denoised ones.
+
+        It is exact up to the rounding to whole levels and their bounds, which are taken for the identity.
+        """
+        tf = import_tensorflow()
+        height, width = pictures.shape[1:3]
+        around = self._around(pictures)
+        filled = tf.constant(np.pad(pictures, around, mode="edge"), tf.float32)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(filled)
+            noise = self._network(filled, training=False)
+        back = tape.gradient(noise, filled, output_gradients=tf.constant(np.pad(gradient, around), tf.float32)).numpy()
+        # What was repeated at the edge collects what its copies were given.
+        back[:, height - 1] += back[:, height:].sum(axis=1)
+        back[:, :, width - 1] += back[:, :, width:].sum(axis=2)
+        return np.asarray(gradient - back[:, :height, :width], np.float32)
 
     def one(self, picture: Picture, rng: np.random.Generator) -> Picture:
         """Denoise one picture; `rng` is not used."""

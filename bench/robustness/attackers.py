@@ -1,7 +1,7 @@
 """The attacks of an evaluation by their names: what a cell says becomes what `bench.attacks` runs, and on what.
 
-On the way back a defence of others is taken for the identity, unless it only resamples: then the gradient goes through
-what was drawn, as it goes through the very grid of ours where an attack can use that. All of it is made once a process.
+On the way back a defence of others is taken for the identity, unless its derivative is known: then the gradient goes
+through what it drew, or the network that it is, as it goes through the very grid of ours. All is made once a process.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bench.attacks.adaptive import Restarts, adaptive_attack
 from bench.attacks.approximation import Learned, train_autoencoder
-from bench.attacks.backward import Backward, Identity, Linear, Resampling
+from bench.attacks.backward import Backward, Identity, Linear, Resampling, ThroughNetwork
 from bench.attacks.base import Attack, Attackable, AttackResult, Classes, Images, to_pictures, to_unit
 from bench.attacks.descent import fgsm, ifgsm, mi_fgsm
 from bench.attacks.lbfgs import Lbfgs
@@ -26,6 +26,7 @@ from bench.attacks.square import Square
 from bench.attacks.transfer import Transfer, load_surrogate
 from bench.attacks.wrappers import Bpda, Eot
 from bench.baselines.base import Baseline
+from bench.baselines.guided_denoiser import GuidedDenoiser
 from bench.baselines.window import Windowed
 from bench.robustness.aware import AlsoBare
 from bench.robustness.cells import Cell
@@ -38,7 +39,7 @@ from edgedefend.errors import UsageError
 __all__ = ["approximate", "attacks_for", "identity_model", "run", "train_approximation"]
 
 Options = dict[str, Any]
-_QUANTIZERS = {"resampling": "straight-through", "soft": "soft"}
+_QUANTIZERS = {"known": "straight-through", "soft": "soft"}
 
 
 def _steps(options: Options) -> int:
@@ -77,9 +78,9 @@ _ATTACKS: dict[str, Callable[[Options], Attack]] = {
     ),
     "square": lambda options: Square(rounds=_steps(options), score_draws=int(options.get("score_draws", 4))),
 }
-# How the gradient finds its way back through our defence, and by the first through those that only resample. All others
-# take the identity, as they were published.
-_WAYS_BACK = {"adaptive": "resampling", "adaptive-soft": "soft", "learned": "learned"}
+# How the gradient finds its way back through our defence, and by the first through others whose derivative is known.
+# All other attacks take the identity, as they were published.
+_WAYS_BACK = {"adaptive": "known", "adaptive-soft": "soft", "learned": "learned"}
 
 
 def attacks_for(subject: SubjectSpec) -> frozenset[str]:
@@ -145,8 +146,10 @@ def _behind(model: GradientModel, backward: Backward, eot_samples: int) -> Attac
 
 
 def _way_through(player: Baseline, way_back: str) -> Backward:
-    if way_back == "resampling" and isinstance(player, Windowed):
+    if way_back == "known" and isinstance(player, Windowed):
         return Linear(player.draw_each)
+    if way_back == "known" and isinstance(player, GuidedDenoiser):
+        return ThroughNetwork(player.defend, player.pull_back)
     return Identity(player.defend, randomised=player.randomised)
 
 
@@ -194,7 +197,7 @@ def run(
     way_back = _WAYS_BACK.get(cell.attack, "identity")
     if cell.attack == "transfer":
         # He knows the defence, and puts it in front of the model that he can look into.
-        stand_in = _defended(subject, _surrogate(subject), cell.defense, "resampling", cell.options)
+        stand_in = _defended(subject, _surrogate(subject), cell.defense, "known", cell.options)
         attack: Attack = Transfer(stand_in, _adaptive(cell.options))
     else:
         attack = _ATTACKS[cell.attack](cell.options)

@@ -14,7 +14,7 @@ from bench.robustness.cells import Cell
 from bench.robustness.paper import L2_BOUND
 from edgedefend.errors import UsageError
 
-__all__ = ["BARE_EPSILONS", "CURVE_EPSILONS", "PARTS", "PROTOCOLS", "RESAMPLED", "Planned", "Sizes", "plan"]
+__all__ = ["BARE_EPSILONS", "CURVE_EPSILONS", "DIFFERENTIATED", "PARTS", "PROTOCOLS", "Planned", "Sizes", "plan"]
 
 PROTOCOLS = ("paper", "strong", "both")
 # Parts of an evaluation that can be run alone -> the roles of their cells. What is asked of clean pictures is in each.
@@ -33,7 +33,9 @@ PARTS = {
 CURVE_EPSILONS = (0.002, 0.004, 0.008, 0.016, 0.032, L2_BOUND)
 BARE_EPSILONS = (0.0005, 0.001, *CURVE_EPSILONS)
 UNRANDOMISED_EPSILONS = (0.001, *CURVE_EPSILONS)
-RESAMPLED = ("rand", "crop")  # do nothing else (`bench.baselines.window`): the identity would flatter them
+# Of others, those whose derivative is known: they only resample (`bench.baselines.window`) or are a network. The
+# identity would flatter them.
+DIFFERENTIATED = ("rand", "crop", "guided-denoiser")
 UNBOUNDED = 0.5
 # Where an attack behind the defence has succeeded, and the paper's bound: what is left for a detector to see there.
 AWARE_EPSILONS = (0.016, L2_BOUND)
@@ -128,8 +130,8 @@ def _curve(defense: str, sizes: Sizes, *, randomised: bool, images: dict[bool, i
 
 
 def strongest_attack(defense: str) -> str:
-    """Return the attack that fits a defence: through what it drew where it resamples, else through the identity."""
-    return "adaptive" if defense in ("ours", "none", *RESAMPLED) else "pgd"
+    """Return the attack that fits a defence: through it where its derivative is known, else through the identity."""
+    return "adaptive" if defense in ("ours", "none", *DIFFERENTIATED) else "pgd"
 
 
 def _strong(sizes: Sizes, randomised: bool, **more: Any) -> dict[str, Any]:

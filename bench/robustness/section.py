@@ -18,7 +18,7 @@ __all__ = ["describe", "table_1", "table_2", "table_3"]
 _MOST = 40  # defences, attacks or points that a report shows
 _NOT_SEEN = "-"
 # The attack of a curve -> how its gradient finds its way back through the defence.
-_WAYS_BACK = {"adaptive": "through what it drew", "pgd": "through the identity"}
+_WAYS_BACK = {"adaptive": "through the defence", "pgd": "through the identity"}
 # The paper's rows that may stand in a table without having been measured.
 _OTHERS = {"pixeldefend": "PixelDefend", "guided-denoiser": "Guided Denoiser", "quilting": "Quilting"}
 

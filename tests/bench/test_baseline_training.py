@@ -198,6 +198,40 @@ def test_the_guided_denoiser_brings_logits_back(colors, tmp_path):
     assert "another model" in GuidedDenoiser(other).missing
 
 
+@pytest.mark.parametrize("size", [(40, 48), (37, 29)])
+def test_the_gradient_through_the_guided_denoiser_is_its_derivative(colors, tmp_path, size):
+    from bench.baselines.guided_denoiser import GuidedDenoiser, build_denoiser
+    from bench.baselines.training.classifying import train_guided_denoiser
+
+    model, pictures, labels = colors
+    request = request_for("guided-denoiser", tmp_path, pictures, model, labels, steps=30)
+    train_guided_denoiser(request, lambda count: None)
+    baseline = GuidedDenoiser(ingredients(tmp_path, model))
+    arrays = load_part(part_file(tmp_path, "guided-denoiser")).arrays
+    network = build_denoiser()
+    network.set_weights([arrays[f"weights_{n}"] for n in range(len(arrays))])
+    height, width = size
+    seen = np.stack(pictures[:2])[:, :height, :width]
+
+    def denoised(values: np.ndarray) -> np.ndarray:
+        around = ((0, 0), (0, -height % 4), (0, -width % 4), (0, 0))
+        filled = np.pad(values, around, mode="edge").astype(np.float32)
+        return values - np.asarray(network(filled, training=False), np.float64)[:, :height, :width]
+
+    rng = np.random.default_rng(0)
+    gradient = rng.normal(0, 1, seen.shape).astype(np.float32)
+    back = baseline.pull_back(seen, gradient)
+    assert back.shape == seen.shape and back.dtype == np.float32
+    assert np.abs(back - gradient).max() > 1e-3  # the identity would be wrong
+    # The last row and column collect what their copies were given.
+    edges = [np.zeros(seen.shape) for _ in range(2)]
+    edges[0][:, -1], edges[1][:, :, -1] = 1, 1
+    for direction in (back.astype(np.float64), *edges):
+        step = direction / np.abs(direction).max() / 8
+        ahead = ((denoised(seen + step) - denoised(seen - step)) / 2 * gradient).sum()
+        assert (back * step).sum() == pytest.approx(ahead, rel=1e-3, abs=1e-3)
+
+
 def test_me_net_trains_the_classifier_on(colors, tmp_path):
     from bench.baselines.training.classifying import retrain_me_net
 
