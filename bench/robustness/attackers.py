@@ -31,6 +31,7 @@ from bench.baselines.window import Windowed
 from bench.robustness.aware import AlsoBare
 from bench.robustness.cells import Cell
 from bench.robustness.players import bare_model, model_behind, player_of
+from bench.robustness.protocols import way_back
 from bench.robustness.subject import SubjectSpec, read_pictures
 from convert.models import ZOO
 from edgedefend.defense import Defense
@@ -78,9 +79,6 @@ _ATTACKS: dict[str, Callable[[Options], Attack]] = {
     ),
     "square": lambda options: Square(rounds=_steps(options), score_draws=int(options.get("score_draws", 4))),
 }
-# How the gradient finds its way back through our defence, and by the first through others whose derivative is known.
-# All other attacks take the identity, as they were published.
-_WAYS_BACK = {"adaptive": "known", "adaptive-soft": "soft", "learned": "learned"}
 
 
 def attacks_for(subject: SubjectSpec) -> frozenset[str]:
@@ -145,25 +143,25 @@ def _behind(model: GradientModel, backward: Backward, eot_samples: int) -> Attac
     return Eot(behind, eot_samples) if eot_samples > 1 else behind
 
 
-def _way_through(player: Baseline, way_back: str) -> Backward:
-    if way_back == "known" and isinstance(player, Windowed):
+def _way_through(player: Baseline, way: str) -> Backward:
+    if way == "known" and isinstance(player, Windowed):
         return Linear(player.draw_each)
-    if way_back == "known" and isinstance(player, GuidedDenoiser):
+    if way == "known" and isinstance(player, GuidedDenoiser):
         return ThroughNetwork(player.defend, player.pull_back)
     return Identity(player.defend, randomised=player.randomised)
 
 
-def _defended(subject: SubjectSpec, model: GradientModel, defense: str, way_back: str, options: Options) -> Attackable:
+def _defended(subject: SubjectSpec, model: GradientModel, defense: str, way: str, options: Options) -> Attackable:
     """Return what an attack is run on: a bare model, or one behind a defence with the right way back."""
     samples = int(options.get("eot_samples", 1))
     if defense == "none":
         return model
-    if defense != "ours" or way_back == "identity":
-        return _behind(model, _way_through(player_of(subject, defense), way_back), samples)
-    if way_back == "learned":
+    if defense != "ours" or way == "identity":
+        return _behind(model, _way_through(player_of(subject, defense), way), samples)
+    if way == "learned":
         return _behind(model, _autoencoder(subject), samples)
     ours = Defense(subject.quant_table, subject.num_steps, subject.distort_limit, passes=subject.passes)
-    behind = _behind(model, Resampling(ours, quantizer=_QUANTIZERS[way_back]), samples)
+    behind = _behind(model, Resampling(ours, quantizer=_QUANTIZERS[way]), samples)
     share = float(options.get("bare_share", 0.0))
     return AlsoBare(behind, model, share) if share else behind
 
@@ -194,12 +192,11 @@ def run(
     if cell.attack not in attacks_for(subject):
         raise UsageError(f"no attack {cell.attack!r}: expected one of {', '.join(sorted(attacks_for(subject)))}")
     model = model_behind(subject, cell.defense)
-    way_back = _WAYS_BACK.get(cell.attack, "identity")
     if cell.attack == "transfer":
         # He knows the defence, and puts it in front of the model that he can look into.
         stand_in = _defended(subject, _surrogate(subject), cell.defense, "known", cell.options)
         attack: Attack = Transfer(stand_in, _adaptive(cell.options))
     else:
         attack = _ATTACKS[cell.attack](cell.options)
-    attacked = watch(_defended(subject, model, cell.defense, way_back, cell.options))
+    attacked = watch(_defended(subject, model, cell.defense, way_back(cell), cell.options))
     return attack(attacked, images, labels, target_classes, epsilon=epsilon, norm=cell.norm, rng=rng)

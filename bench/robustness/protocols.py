@@ -14,7 +14,17 @@ from bench.robustness.cells import Cell
 from bench.robustness.paper import L2_BOUND
 from edgedefend.errors import UsageError
 
-__all__ = ["BARE_EPSILONS", "CURVE_EPSILONS", "DIFFERENTIATED", "PARTS", "PROTOCOLS", "Planned", "Sizes", "plan"]
+__all__ = [
+    "BARE_EPSILONS",
+    "CURVE_EPSILONS",
+    "DIFFERENTIATED",
+    "PARTS",
+    "PROTOCOLS",
+    "Planned",
+    "Sizes",
+    "plan",
+    "way_back",
+]
 
 PROTOCOLS = ("paper", "strong", "both")
 # Parts of an evaluation that can be run alone -> the roles of their cells. What is asked of clean pictures is in each.
@@ -36,6 +46,9 @@ UNRANDOMISED_EPSILONS = (0.001, *CURVE_EPSILONS)
 # Of others, those whose derivative is known: they only resample (`bench.baselines.window`) or are a network. The
 # identity would flatter them.
 DIFFERENTIATED = ("rand", "crop", "guided-denoiser")
+# How the gradient of an attack finds its way back through a defence where its cell does not say: "known" is the
+# derivative of what was drawn, for those that have one. All other attacks take the identity, as they were published.
+_WAYS_BACK = {"adaptive": "known", "adaptive-soft": "soft", "learned": "learned"}
 UNBOUNDED = 0.5
 # Where an attack behind the defence has succeeded, and the paper's bound: what is left for a detector to see there.
 AWARE_EPSILONS = (0.016, L2_BOUND)
@@ -134,6 +147,13 @@ def strongest_attack(defense: str) -> str:
     return "adaptive" if defense in ("ours", "none", *DIFFERENTIATED) else "pgd"
 
 
+def way_back(cell: Cell) -> str:
+    """Return what an attack takes a defence's derivative for: "known", "soft", "learned", "identity"; "own" is none."""
+    if cell.defense == "none":
+        return "own"
+    return str(cell.options.get("way_back", _WAYS_BACK.get(cell.attack, "identity")))
+
+
 def _strong(sizes: Sizes, randomised: bool, **more: Any) -> dict[str, Any]:
     return {
         "steps": sizes.steps,
@@ -169,8 +189,15 @@ def _checks(defense: str, sizes: Sizes, randomised: bool) -> list[Planned]:
 
 
 def _every_attack(defense: str, sizes: Sizes, randomised: bool) -> list[Planned]:
-    """Return every other attack at the paper's bound; those that take thousands of gradients on fewer photographs."""
+    """Return every other attack at the paper's bound; those that take thousands of gradients on fewer photographs.
+
+    Behind our defence each gets the gradient of the adaptive attack. Projected descent through the identity stands
+    beside them, to show what the paper's attacker misses.
+    """
     strong = _strong(sizes, randomised)
+    plain = strong
+    if defense == "ours":
+        strong = {**strong, "way_back": "known"}
     slow = {**strong, "steps": max(10, sizes.steps // 2), "search_steps": 4, "enlarge": True}
     runs: list[tuple[str, dict[str, Any], bool, int]] = [
         ("fgsm", strong, True, 8),
@@ -182,7 +209,7 @@ def _every_attack(defense: str, sizes: Sizes, randomised: bool) -> list[Planned]
         ("c&w", {**slow, "confidence": 5.0}, True, 16),
     ]
     if defense == "ours":
-        runs += [("pgd", strong, True, 8), ("adaptive-soft", strong, True, 8), ("learned", strong, True, 8)]
+        runs += [(name, plain, True, 8) for name in ("pgd", "adaptive-soft", "learned")]
     draws = sizes.draws if randomised else 1
     return [
         Planned(

@@ -17,8 +17,14 @@ __all__ = ["describe", "table_1", "table_2", "table_3"]
 
 _MOST = 40  # defences, attacks or points that a report shows
 _NOT_SEEN = "-"
-# The attack of a curve -> how its gradient finds its way back through the defence.
-_WAYS_BACK = {"adaptive": "through the defence", "pgd": "through the identity"}
+# What an attack takes the derivative of a defence for (`bench.robustness.protocols.way_back`).
+_WAYS_BACK = {
+    "own": "its own",
+    "known": "through the defence",
+    "soft": "through a smooth quantiser",
+    "learned": "through what was learned",
+    "identity": "through the identity",
+}
 # The paper's rows that may stand in a table without having been measured.
 _OTHERS = {"pixeldefend": "PixelDefend", "guided-denoiser": "Guided Denoiser", "quilting": "Quilting"}
 
@@ -194,9 +200,13 @@ def _ways_back(result: dict[str, Any]) -> dict[str, str]:
     ways = {}
     for index in range(min(len(cells), 20 * _MOST) if isinstance(cells, list) else 0):
         if at(cells, index, "role") == "curve":
-            way = _WAYS_BACK.get(text_at(cells, index, "attack"), _NOT_SEEN)
-            ways[text_at(cells, index, "defense")] = way
-    return ways | {"none": "its own"}
+            name, attack = text_at(cells, index, "defense"), text_at(cells, index, "attack")
+            ways[name] = _way_back(result, name, f"{attack} (targeted)")
+    return ways
+
+
+def _way_back(result: dict[str, Any], name: str, attack: str) -> str:
+    return _WAYS_BACK.get(text_at(result, "defenses", name, "attacks", attack, "way_back"), _NOT_SEEN)
 
 
 def _between(ratio: Any) -> str:
@@ -261,6 +271,7 @@ def _attack_table(result: dict[str, Any]) -> Table | None:
             rows.append(
                 [
                     f"{attack} on {_title(result, name)}",
+                    _way_back(result, name, attack),
                     _figure(number_at(held, "l2_rms"), 4),
                     _rate(held, "robust_accuracy"),
                     _rate(held, "attack_success_rate"),
@@ -268,7 +279,7 @@ def _attack_table(result: dict[str, Any]) -> Table | None:
                     _count(held),
                 ]
             )
-    header = ["attack", "median l2_rms", "accuracy left", "targeted success", "NaN gradients", "n"]
+    header = ["attack", "gradient", "median l2_rms", "accuracy left", "targeted success", "NaN gradients", "n"]
     return Table(header, rows, "Every attack, each photograph at the distortion it was left with.") if rows else None
 
 

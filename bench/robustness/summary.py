@@ -11,7 +11,7 @@ from bench.robustness.cells import CellChain, Photo, point_name
 from bench.robustness.curve import distortion_ratio, queries_to_success, security_curve, smallest_distortions
 from bench.robustness.detection import detect, scores_of
 from bench.robustness.paper import L2_BOUND
-from bench.robustness.protocols import LONGER, Planned
+from bench.robustness.protocols import LONGER, Planned, way_back
 from bench.robustness.sanity import (
     Check,
     black_box,
@@ -172,7 +172,8 @@ def _defense(
         # Where the curve stopped early the photograph's last record is what the attacker would send.
         final = {str(r["image"]): r for r in (held.of(planned) if planned.role == "curve" else last)}
         if final:
-            attacks[f"{planned.cell.attack} ({goal})"] = _attack_row(list(final.values()), name)
+            row = _attack_row(list(final.values()), name)
+            attacks[f"{planned.cell.attack} ({goal})"] = {**row, "way_back": way_back(planned.cell)}
     if attacks:
         result["attacks"] = attacks
     result["checks"] = _checks(held, name, bool(facts["randomised"]), probes)

@@ -19,7 +19,7 @@ from bench.attacks.base import Gradient
 from bench.robustness import sanity
 from bench.robustness.cells import Cell, CellChain, Photo, chains_of
 from bench.robustness.detection import detect
-from bench.robustness.protocols import Sizes, plan
+from bench.robustness.protocols import Sizes, plan, way_back
 from bench.robustness.store import ResultStore
 from bench.sections import section_of
 from edgedefend.errors import UsageError
@@ -55,6 +55,15 @@ def test_a_run_says_what_it_found_and_follows_its_schema(finished):
     assert result["defenses"]["ours"]["clean_accuracy"]["n"] == 3
     assert "times the distortion" in run.stdout
     assert {path.name for path in out.iterdir()} >= {"report.html", "report.md", "security-curve.png"}
+
+
+def test_the_report_says_how_each_attack_went_through_the_defence(finished):
+    _, out, _ = finished
+    rows = [line.split(" | ") for line in (out / "report.md").read_text().splitlines() if " on Our method | " in line]
+    ways = {row[0].removeprefix("| ").partition(" (")[0]: row[1] for row in rows}
+    assert ways["pgd"] == "through the identity"
+    assert ways["adaptive-soft"] == "through a smooth quantiser"
+    assert {ways[name] for name in ("adaptive", "i-fgsm", "deepfool", "l-bfgs")} == {"through the defence"}
 
 
 def test_a_finished_run_is_not_run_again(finished):
@@ -291,6 +300,18 @@ def test_the_adaptive_attack_comes_first_and_at_full_size():
     assert (planned[0].cell.defense, planned[0].cell.attack, planned[0].images) == ("ours", "adaptive", 100)
     others = [item for item in planned if item.role == "curve" and item.cell.defense not in ("ours", "none")]
     assert {item.images for item in others} == {25}
+
+
+def test_every_attack_gets_the_gradient_that_is_known_of_ours():
+    names = {"fgsm", "i-fgsm", "mi-fgsm", "deepfool", "l-bfgs", "c&w"}
+    planned = plan("strong", DEFENSES, Sizes(), attacks={*names, "pgd", "learned"}, parts=["attacks"])
+    ways = {(item.cell.defense, item.cell.attack): way_back(item.cell) for item in planned if item.role == "attack"}
+    assert ways == {
+        **{("ours", name): "known" for name in names},
+        **{("none", name): "own" for name in names},
+        ("ours", "pgd"): "identity",
+        ("ours", "learned"): "learned",
+    }
 
 
 def photo(name):

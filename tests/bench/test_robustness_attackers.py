@@ -27,19 +27,21 @@ def denoiser(color_model_file, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("defense", "attack", "way_back"),
+    ("defense", "attack", "options", "way_back"),
     [
-        ("rand", "adaptive", Linear),
-        ("crop", "adaptive", Linear),
-        ("crop", "pgd", Identity),
-        ("jpeg", "adaptive", Identity),
-        ("guided-denoiser", "adaptive", ThroughNetwork),
-        ("guided-denoiser", "pgd", Identity),
-        ("ours", "adaptive", Resampling),
-        ("ours", "pgd", Identity),
+        ("rand", "adaptive", {}, Linear),
+        ("crop", "adaptive", {}, Linear),
+        ("crop", "pgd", {}, Identity),
+        ("jpeg", "adaptive", {}, Identity),
+        ("guided-denoiser", "adaptive", {}, ThroughNetwork),
+        ("guided-denoiser", "pgd", {}, Identity),
+        ("ours", "adaptive", {}, Resampling),
+        ("ours", "pgd", {}, Identity),
+        ("ours", "i-fgsm", {"way_back": "known"}, Resampling),
+        ("ours", "i-fgsm", {}, Identity),
     ],
 )
-def test_the_gradient_goes_back_the_way_that_is_known(color_model_file, denoiser, defense, attack, way_back):
+def test_the_gradient_goes_back_the_way_that_is_known(color_model_file, denoiser, defense, attack, options, way_back):
     subject = subject_of(str(color_model_file), table="feature-distillation", trained=denoiser)
     images = np.random.default_rng(0).uniform(0.35, 0.6, (2, 40, 48, 3)).astype(np.float32)
     images[..., 0] += 0.05
@@ -51,7 +53,7 @@ def test_the_gradient_goes_back_the_way_that_is_known(color_model_file, denoiser
 
     run(
         subject,
-        Cell("attack", defense, attack, options={"steps": 2, "eot_samples": 2}),
+        Cell("attack", defense, attack, options={"steps": 2, "eot_samples": 2, **options}),
         images,
         np.zeros(2, np.int32),
         np.int32([1, 2]),
