@@ -104,8 +104,6 @@ def robustness(
     Every result is saved as it comes: the same command goes on after an interruption. More photographs, defences,
     tables and figures add to what is in the folder.
     """
-    import dataclasses
-
     from bench.conditions import Watch
     from bench.robustness.engines import engine
     from bench.robustness.evaluation import Evaluation, Request
@@ -126,10 +124,10 @@ def robustness(
     given = {name: value for name, value in numbers.items() if value is not None}
     if epsilons:
         given["epsilons"] = tuple(sorted(set(epsilons)))  # type: ignore[assignment]
-    sizes = dataclasses.replace(sizes, **given)  # type: ignore[arg-type]
     request = Request(
-        subject, data, out, "strong" if quick else protocol, tables, figures, defenses, sizes, parts, quick, seed
-    )
+        subject, data, out, "strong" if quick else protocol, tables, figures, defenses, sizes.given(**given), parts,
+        quick, seed,
+    )  # fmt: skip
     watch = Watch(timed=False)
     with progress("choosing photographs", sizes.images) as tick:
         evaluation = Evaluation(request, tick)

@@ -318,9 +318,10 @@ def describe(result: dict[str, Any], section: Section) -> None:
     names = [n for n in _names(result, "defenses") if isinstance(at(result, "defenses", n, "curve"), list)]
     ratio = at(result, "defenses", "ours", "distortion")
     if number_at(ratio, "ratio") is not None:
-        section.headlines.append(
-            ("times the distortion, adaptive attacker, over undefended", f"{_figure(number_at(ratio, 'ratio'))} x")
-        )
+        label = "times the distortion, adaptive attacker, over undefended"
+        if at(result, "quick") is True:
+            label += " (a quick attack: too high)"
+        section.headlines.append((label, f"{_figure(number_at(ratio, 'ratio'))} x"))
     curve = at(result, "defenses", "ours", "curve")
     if isinstance(curve, list) and curve:
         section.headlines.append(

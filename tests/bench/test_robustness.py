@@ -53,7 +53,7 @@ def test_a_run_says_what_it_found_and_follows_its_schema(finished):
     assert curve[0]["robust_accuracy"]["value"] == 1
     assert curve[-1]["attack_success_rate"]["value"] == 1, "an attack that cannot break the bare model proves nothing"
     assert result["defenses"]["ours"]["clean_accuracy"]["n"] == 3
-    assert "times the distortion" in run.stdout
+    assert "times the distortion" in run.stdout and "too high" in run.stdout
     assert {path.name for path in out.iterdir()} >= {"report.html", "report.md", "security-curve.png"}
 
 
@@ -300,6 +300,17 @@ def test_the_adaptive_attack_comes_first_and_at_full_size():
     assert (planned[0].cell.defense, planned[0].cell.attack, planned[0].images) == ("ours", "adaptive", 100)
     others = [item for item in planned if item.role == "curve" and item.cell.defense not in ("ours", "none")]
     assert {item.images for item in others} == {25}
+
+
+def test_a_quick_run_looks_closer_at_the_number_to_quote():
+    def curves(sizes):
+        planned = plan("strong", DEFENSES, sizes, attacks={"adaptive", "pgd"}, parts=["curve"])
+        return {i.cell.defense: (i.cell.options["steps"], len(i.cell.points)) for i in planned if i.role == "curve"}
+
+    quick = curves(Sizes.quick(3))
+    assert quick["ours"] == quick["none"] == (25, 5) and quick["jpeg"] == quick["rand"] == (10, 3)
+    asked_for = curves(Sizes.quick(3).given(steps=6, epsilons=(0.1,)))
+    assert set(asked_for.values()) == {(6, 1)}
 
 
 def test_every_attack_gets_the_gradient_that_is_known_of_ours():
