@@ -138,14 +138,14 @@ def receiver_operating(
     lines: Mapping[str, tuple[Sequence[float], Sequence[float], float]], false_alarms: float
 ) -> bytes:
     """Draw ROC curves: label -> (false alarms, detections, area); `false_alarms` is marked."""
-    figure = _new(5.4, 4.6)
+    figure = _new(8.6, 4.6)
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="#98a4b0", linewidth=1, linestyle=":")
     for number, (label, (false, true, area)) in enumerate(lines.items()):
         axes.plot(false, true, color=_COLORS[number % len(_COLORS)], label=f"{label}, area {area:.2f}", linewidth=1.8)
     axes.axvline(false_alarms, color="#64707d", linewidth=0.8, linestyle="--")
     _finish(axes, "attacked or clean?", "false alarms", "attacks detected")
-    axes.legend(fontsize=8, frameon=False, loc="lower right")
+    axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return _png(figure)
 
 
