@@ -222,7 +222,7 @@ def _every_attack(defense: str, sizes: Sizes, randomised: bool) -> list[Planned]
         ("mi-fgsm", strong, True, 8),
         ("deepfool", slow, False, 16),
         ("l-bfgs", slow, True, 16),
-        # A result on the boundary would be on the wrong side of it in half of the draws; Adam needs its steps to get there.
+        # A result on the boundary would be on the wrong side of it in half of the draws; Adam takes its time beyond it.
         ("c&w", {**slow, "steps": 2 * sizes.steps, "confidence": 5.0}, True, 16),
     ]
     if defense == "ours":
