@@ -320,7 +320,7 @@ def describe(result: dict[str, Any], section: Section) -> None:
     if number_at(ratio, "ratio") is not None:
         label = "times the distortion, adaptive attacker, over undefended"
         if at(result, "quick") is True:
-            label += " (a quick attack: too high)"
+            label += " (quick: not to be quoted)"
         section.headlines.append((label, f"{_figure(number_at(ratio, 'ratio'))} x"))
     curve = at(result, "defenses", "ours", "curve")
     if isinstance(curve, list) and curve:

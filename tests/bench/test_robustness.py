@@ -53,7 +53,7 @@ def test_a_run_says_what_it_found_and_follows_its_schema(finished):
     assert curve[0]["robust_accuracy"]["value"] == 1
     assert curve[-1]["attack_success_rate"]["value"] == 1, "an attack that cannot break the bare model proves nothing"
     assert result["defenses"]["ours"]["clean_accuracy"]["n"] == 3
-    assert "times the distortion" in run.stdout and "too high" in run.stdout
+    assert "times the distortion" in run.stdout and "not to be quoted" in run.stdout
     assert {path.name for path in out.iterdir()} >= {"report.html", "report.md", "security-curve.png"}
 
 
