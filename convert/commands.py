@@ -165,7 +165,7 @@ def convert(
         )
     known = done.weights != "random"
     if done.defense.measured:
-        _echo_tuning(done.defense.measured, wanted.out)
+        _echo_tuning(done.defense.measured, wanted.out, max_accuracy_drop or 0.0)
     if known:
         click.echo(f"Keras: accuracy {format_proportion(proportion(done.keras_correct, done.n))}")
     else:
@@ -194,7 +194,7 @@ def convert(
         raise ParityError(f"no bundle was written for: {reasons}")
 
 
-def _echo_tuning(found: dict[str, Any], out: Path) -> None:
+def _echo_tuning(found: dict[str, Any], out: Path, budget: float) -> None:
     """Say what was chosen and what it showed on photographs that had no part in the choice."""
     draws = str(found["draws"])
     click.echo(f"tuned: {found['name']}; mean of {draws} draws, each a run of the model; {out / 'tuning.png'}")
@@ -202,6 +202,14 @@ def _echo_tuning(found: dict[str, Any], out: Path) -> None:
         f"  accuracy on others: undefended {format_proportion(found['undefended_accuracy'])}, "
         f"defended {format_proportion(found['accuracy'][draws])}"
     )
+    drop = found["accuracy_drop"]
+    click.echo(f"  it drops by {drop['value']:.3f} [{drop['low']:.3f}, {drop['high']:.3f}]")
+    if drop["value"] > budget:
+        click.echo(
+            f"edgedefend: that is more than the {budget:g} of --max-accuracy-drop: the best of many settings on few "
+            "photographs is partly the luckiest; give more --data",
+            err=True,
+        )
     for count, value in found["distortion"].items():
         ratio, low, high = ("-" if value[name] is None else f"{value[name]:.1f}" for name in ("ratio", "low", "high"))
         click.echo(f"  {count} draws: an attacker needs {ratio} times the distortion [{low}, {high}] n={value['n']}")

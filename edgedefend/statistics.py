@@ -6,7 +6,15 @@ import math
 from collections.abc import Sequence
 from typing import TypedDict
 
-__all__ = ["Proportion", "format_proportion", "mean_proportion", "proportion", "wilson_interval"]
+__all__ = [
+    "Difference",
+    "Proportion",
+    "format_proportion",
+    "mean_difference",
+    "mean_proportion",
+    "proportion",
+    "wilson_interval",
+]
 
 _Z95 = 1.959963984540054
 
@@ -16,6 +24,15 @@ class Proportion(TypedDict):
 
     value: float
     hits: float
+    n: int
+    low: float
+    high: float
+
+
+class Difference(TypedDict):
+    """A mean difference, with its n and its 95 % interval."""
+
+    value: float
     n: int
     low: float
     high: float
@@ -52,6 +69,19 @@ def mean_proportion(fractions: Sequence[float]) -> Proportion:
     hits = min(float(n), max(0.0, round(math.fsum(fractions), 9)))
     low, high = wilson_interval(hits, n)
     return {"value": hits / n if n else math.nan, "hits": hits, "n": n, "low": low, "high": high}
+
+
+def mean_difference(differences: Sequence[float]) -> Difference:
+    """Return the mean of paired differences of fractions, one an image, with the normal interval of their spread.
+
+    Of a single image nothing is known: its interval is all that a difference can be, -1 to 1.
+    """
+    n = len(differences)
+    if n < 2:
+        return {"value": differences[0] if n else math.nan, "n": n, "low": -1.0, "high": 1.0}
+    mean = math.fsum(differences) / n
+    half = _Z95 * math.sqrt(math.fsum((one - mean) ** 2 for one in differences) / (n - 1) / n)
+    return {"value": mean, "n": n, "low": mean - half, "high": mean + half}
 
 
 def format_proportion(value: Proportion) -> str:

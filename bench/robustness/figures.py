@@ -208,16 +208,32 @@ def approximation(
     return _png(figure)
 
 
-def trade_off(rows: Sequence[Mapping[str, Any]], budget: float, chosen: str) -> bytes:
-    """Draw what each candidate of a tuning costs (drop of accuracy) and buys (ratio of distortions)."""
-    figure = _new(7, 4.6)
+def trade_off(
+    rows: Sequence[Mapping[str, Any]], budget: float, chosen: str, on_others: Mapping[str, Any] | None = None
+) -> bytes:
+    """Draw what each candidate of a tuning costs (drop of accuracy) and buys (ratio of distortions, with its interval).
+
+    Those that were left behind after few photographs are pale. `on_others` is the chosen one on photographs that had no
+    part in the choice.
+    """
+    figure = _new(10, 5)
     axes = figure.subplots()
-    for row in rows:
-        mine = row["name"] == chosen
-        axes.scatter(row["accuracy_drop"], row["ratio"], color=_FIXED["ours"] if mine else _COLORS[0], zorder=3)
-        axes.annotate(
-            row["name"], (row["accuracy_drop"], row["ratio"]), fontsize=7, xytext=(4, 3), textcoords="offset points"
-        )
+    most = max((row["n"] for row in rows), default=0)
+    shown = sorted(rows, key=lambda row: (-row["n"], -row["ratio"]))
+    if on_others and on_others["ratio"] is not None:
+        shown.append(on_others)
+    for number, row in enumerate(shown, 1):
+        mine, last = row is on_others or row["name"] == chosen, row["n"] == most
+        place, ratio = row["accuracy_drop"], row["ratio"]
+        high = ratio if row["high"] is None else row["high"]
+        axes.errorbar(
+            place, ratio, [[ratio - row["low"]], [high - ratio]], capsize=3, markersize=9 if row is on_others else 6,
+            fmt="*" if row is on_others else "o", color=_FIXED["ours"] if mine else _COLORS[0],
+            alpha=1.0 if mine else 0.8 if last else 0.3, label=f"{number}   {row['name']} (n = {row['n']})",
+        )  # fmt: skip
+        axes.annotate(str(number), (place, ratio), fontsize=8, xytext=(5, 3), textcoords="offset points")
     axes.axvline(budget, color="#64707d", linewidth=0.8, linestyle="--")
     _finish(axes, "what it costs and what it buys", "drop of accuracy", "distortion needed, over undefended")
+    if shown:
+        axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return _png(figure)

@@ -30,7 +30,7 @@ from edgedefend.dataset import Dataset
 from edgedefend.dct import load_quant_table
 from edgedefend.errors import InputError, UsageError
 from edgedefend.files import write_file
-from edgedefend.statistics import mean_proportion
+from edgedefend.statistics import mean_difference, mean_proportion
 
 __all__ = ["Tuner"]
 
@@ -244,6 +244,7 @@ class _Search:
             found[draws] = contest.smallest(best.setting.name, defense, attacked, draws, also=also, tick=tick)
         found[1] = contest.smallest(best.setting.name, defense, attacked, 1, also=also)
         return {
+            "accuracy_drop": mean_difference((right - np.array(accuracy[draws])).tolist()),
             "undefended_accuracy": mean_proportion(right.astype(float).tolist()),
             "accuracy": {str(count): mean_proportion(each) for count, each in accuracy.items()},
             "distortion": {str(count): distortion_ratio(each, bare) for count, each in sorted(found.items())},
@@ -262,5 +263,11 @@ def _coarsest(screened: Sequence[Screened], floor: float) -> list[Screened]:
 
 
 def _picture(result: Mapping[str, Any]) -> bytes:
+    chosen, report = result["chosen"], result["report"]
+    on_others = {
+        **report["distortion"][str(chosen["draws"])],
+        "name": "the chosen one on other photographs",
+        "accuracy_drop": report["accuracy_drop"]["value"],
+    }
     rows = [row for row in result["attacked"] if row["ratio"] is not None]
-    return trade_off(rows, result["max_accuracy_drop"], result["chosen"]["name"])
+    return trade_off(rows, result["max_accuracy_drop"], chosen["name"], on_others)

@@ -7,13 +7,16 @@ import cv2
 import numpy as np
 import pytest
 
+from bench.robustness.figures import trade_off
 from bench.tuning import candidates
 from bench.tuning.answers import combined_answers
 from bench.tuning.candidates import GRIDS, SCALES, Setting, all_series
 from bench.tuning.screening import Screened
 from bench.tuning.search import _coarsest
+from convert.commands import _echo_tuning
 from edgedefend.bundle import load_bundle
 from edgedefend.classifier import Classifier
+from edgedefend.statistics import proportion
 from tests.conftest import command_line, one_line
 
 SMALL = ["--precision", "fp32", "--steps", 2, "--tuning-images", 3, "--tuning-draws", 2]
@@ -59,6 +62,25 @@ def test_the_report_is_about_other_photographs(tuned):
     assert choosing and not choosing & reporting
     assert found["report"]["distortion"][str(found["chosen"]["draws"])]["n"] == 3
     assert found["report"]["undefended_accuracy"]["n"] + found["chosen_on"]["n"] == 12
+    report, draws = found["report"], str(found["chosen"]["draws"])
+    lost = report["undefended_accuracy"]["value"] - report["accuracy"][draws]["value"]
+    assert report["accuracy_drop"]["value"] == pytest.approx(lost)
+    assert f"it drops by {lost:.3f}" in tuned[2].stdout
+    assert ("more than the" in tuned[2].stderr) == (lost > 0.2)
+
+
+@pytest.mark.parametrize(("drop", "told"), [(0.07, True), (0.05, False), (-0.01, False)])
+def test_a_drop_beyond_the_budget_on_others_is_said(drop, told, tmp_path, capsys):
+    accuracy = proportion(8, 10)
+    distortion = {"1": {"ratio": None, "low": None, "high": None, "n": 3}}
+    measured = {
+        "name": "x", "draws": 1, "undefended_accuracy": accuracy, "accuracy": {"1": accuracy}, "distortion": distortion,
+        "accuracy_drop": {"value": drop, "low": drop - 0.02, "high": drop + 0.02, "n": 10},
+    }  # fmt: skip
+    _echo_tuning(measured, tmp_path, 0.05)
+    said = capsys.readouterr()
+    assert f"it drops by {drop:.3f} [" in said.out
+    assert ("more than the 0.05 of --max-accuracy-drop" in said.err) == told
 
 
 def test_a_search_that_was_killed_goes_on_and_ends_the_same(tuned, tmp_path):
@@ -126,6 +148,19 @@ def test_a_missing_library_is_named_with_what_brings_it(run_cli, tmp_path):
 
 
 # -- parts -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("high", [5.0, None])
+def test_the_picture_takes_any_result(high):
+    row = {"name": "x", "accuracy_drop": 0.04, "ratio": 3.0, "low": 2.0, "high": high, "n": 3}
+    others = {**row, "name": "y", "accuracy_drop": 0.07}
+    pictures = [
+        trade_off([], 0.05, "x", {**others, "ratio": None}),
+        trade_off([row], 0.05, "x"),
+        trade_off([row], 0.05, "x", others),
+    ]
+    decoded = [cv2.imdecode(np.frombuffer(one, np.uint8), cv2.IMREAD_COLOR) for one in pictures]
+    assert len({one.tobytes() for one in decoded}) == 3
 
 
 def test_answers_are_means_of_draws_of_their_own():
