@@ -53,7 +53,7 @@ UNBOUNDED = 0.5
 # Where an attack behind the defence has succeeded, and the paper's bound: what is left for a detector to see there.
 AWARE_EPSILONS = (0.016, L2_BOUND)
 ENOUGH = 0.98  # mean probability of what the attacker wants at which a point of the curve is won
-_OWN = ("ours", "none")
+_OWN = ("ours", "none")  # what the number to quote compares
 LONGER = 3  # times the steps, to see whether an attack had converged
 # attack -> bound (l2_rms; the two that look for the smallest change need none but the paper's), most steps, and more
 _TABLE_3: dict[str, tuple[float, int, dict[str, Any]]] = {

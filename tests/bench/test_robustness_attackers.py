@@ -20,9 +20,8 @@ def denoiser(color_model_file, tmp_path_factory):
     out = tmp_path_factory.mktemp("parts")
     pictures = list(np.random.default_rng(0).integers(0, 256, (4, 40, 48, 3), np.uint8))
     model = load_model(str(color_model_file))
-    train_guided_denoiser(
-        Request("guided-denoiser", out, pictures, [0] * 4, model, 2, 2, 0, "noise"), lambda done: None
-    )
+    request = Request("guided-denoiser", out, pictures, [0] * 4, model, steps=2, batch=2, seed=0, data="noise")
+    train_guided_denoiser(request, lambda done: None)
     return out
 
 
