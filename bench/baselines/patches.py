@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,6 +25,28 @@ def sample_patches(
     return out
 
 
+@functools.lru_cache(maxsize=1)
+def _keeper() -> Callable[..., None]:
+    """Compile the keeping of the nearest, once a process."""
+
+    @numba.njit(nogil=True, error_model="numpy")
+    def keep(squares: Any, products: Any, numbers: Any, rows: Any, distances: Any, found: Any) -> None:
+        """Put candidates among the nearest of each query, which are in order; of equals, the first stays before."""
+        kept = found.shape[1]
+        for line in range(len(rows)):
+            nearest, where = distances[rows[line]], found[rows[line]]
+            for candidate in range(len(numbers)):
+                distance = squares[candidate] - 2 * products[line, candidate]
+                if distance < nearest[kept - 1]:
+                    place = kept - 1
+                    while place and distance < nearest[place - 1]:
+                        nearest[place], where[place] = nearest[place - 1], where[place - 1]
+                        place -= 1
+                    nearest[place], where[place] = distance, numbers[candidate]
+
+    return keep
+
+
 class PatchBase:
     """Patches grouped around leaders, so that a search looks at the nearest groups only.
 
@@ -38,19 +62,29 @@ class PatchBase:
 
     def __init__(self, patches: NDArray[np.uint8], *, probes: int = 8) -> None:
         self.patches = patches
-        self._flat = patches.reshape(len(patches), -1).astype(np.float32)
+        flat = patches.reshape(len(patches), -1).astype(np.float32)
+        leaders = np.linspace(
+            0, len(patches) - 1, max(1, round((min(probes, len(patches)) * len(patches)) ** 0.5))
+        ).astype(int)
+        self._leaders = flat[leaders]
+        self._leader_squares = np.square(self._leaders).sum(axis=1)
+        owner = np.concatenate([self._nearest_leaders(part, 1)[:, 0] for part in np.array_split(flat, 64)])
+        # A group's patches lie side by side.
+        self._order = np.argsort(owner, kind="stable")
+        self._starts = np.searchsorted(owner[self._order], np.arange(len(leaders) + 1))
+        self._flat = flat[self._order]
         self._squares = np.square(self._flat).sum(axis=1)
-        leaders = np.linspace(0, len(patches) - 1, max(1, round(len(patches) ** 0.5))).astype(int)
-        self._leaders = self._flat[leaders]
-        owner = np.concatenate([self._nearest_leaders(part, 1)[:, 0] for part in np.array_split(self._flat, 64)])
-        order = np.argsort(owner, kind="stable")
-        starts = np.searchsorted(owner[order], np.arange(len(leaders) + 1))
-        self._members = [order[a:b] for a, b in itertools.pairwise(starts)]
         self._probes = min(probes, len(leaders))
 
     def _nearest_leaders(self, flat: NDArray[np.float32], count: int) -> NDArray[np.intp]:
-        distances = np.square(self._leaders).sum(axis=1) - 2 * flat @ self._leaders.T
-        return np.argsort(distances, axis=1, kind="stable")[:, :count]
+        found, distances = self._nothing_found(len(flat), count)
+        leaders, rows = np.arange(len(self._leaders)), np.arange(len(flat))
+        _keeper()(self._leader_squares, flat @ self._leaders.T, leaders, rows, distances, found)
+        return found
+
+    @staticmethod
+    def _nothing_found(queries: int, count: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+        return np.full((queries, count), -1, np.intp), np.full((queries, count), np.inf, np.float32)
 
     def nearest(self, queries: NDArray[np.uint8], count: int) -> NDArray[np.intp]:
         """Return the numbers of the `count` patches nearest to each query, (queries, count), nearest first.
@@ -60,19 +94,14 @@ class PatchBase:
         queries : uint8 (queries, side, side, 3)
         """
         flat = queries.reshape(len(queries), -1).astype(np.float32)
-        probed = self._nearest_leaders(flat, self._probes)
-        found = np.zeros((len(flat), self._probes, count), np.intp)
-        distances = np.full((len(flat), self._probes, count), np.inf, np.float32)
-        for group, members in enumerate(self._members):
-            rows, places = np.nonzero(probed == group)
-            if not len(rows) or not len(members):
-                continue
-            here = self._squares[members] - 2 * flat[rows] @ self._flat[members].T
-            best = np.argsort(here, axis=1, kind="stable")[:, :count]
-            found[rows, places, : best.shape[1]] = members[best]
-            distances[rows, places, : best.shape[1]] = np.take_along_axis(here, best, axis=1)
-        together = distances.reshape(len(flat), -1)
-        order = np.argsort(together, axis=1, kind="stable")[:, :count]
+        probed = self._nearest_leaders(flat, self._probes).ravel()
+        found, distances = self._nothing_found(len(flat), count)
+        by_group = np.argsort(probed, kind="stable")
+        bounds = np.searchsorted(probed[by_group], np.arange(len(self._starts)))
+        for group in np.unique(probed):
+            rows = by_group[bounds[group] : bounds[group + 1]] // self._probes
+            members = slice(self._starts[group], self._starts[group + 1])
+            products = flat[rows] @ self._flat[members].T
+            _keeper()(self._squares[members], products, self._order[members], rows, distances, found)
         # A base of fewer than `count` patches in the probed groups leaves empty places: the nearest stands in for them.
-        order = np.where(np.isfinite(np.take_along_axis(together, order, axis=1)), order, order[:, :1])
-        return np.take_along_axis(found.reshape(len(flat), -1), order, axis=1)
+        return np.where(found < 0, found[:, :1], found)

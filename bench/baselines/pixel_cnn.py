@@ -1,34 +1,38 @@
-"""A small PixelCNN: the density of each value of a picture given those above and to the left of it. NumPy only.
+"""A small PixelCNN: the density of each value of a picture given those above and to the left of it.
 
 One masked convolution (three rows above, three pixels to the left) and then 1x1 convolutions, which for one pixel are
 dense layers. The values of a pixel come in the order R, G, B and see one another. What comes out is PixelCNN++'s
 discretised mixture of logistics (Salimans et al., ICLR 2017), placed around the mean of the pixels left and above.
+`bench.baselines.pixel_defend` decodes with it, `bench.baselines.training.generative` trains it.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FEATURES", "MIXTURES", "REACH", "Canvas", "PixelCnn"]
+__all__ = ["FEATURES", "MIXTURES", "OFFSETS", "REACH", "Canvas", "PixelCnn", "compiled_likeliest"]
 
 REACH = 3  # pixels that the masked convolution looks back
 MIXTURES = 5
-_OFFSETS = np.array(
+OFFSETS = np.array(
     [(dy, dx) for dy in range(-REACH, 0) for dx in range(-REACH, REACH + 1)] + [(0, dx) for dx in range(-REACH, 0)]
 )
-_ABOVE = int(np.flatnonzero((_OFFSETS == (-1, 0)).all(axis=1))[0])
-_LEFT = len(_OFFSETS) - 1
-FEATURES = 3 * len(_OFFSETS) + 2 + 3  # the context, the pixel's own R and G where they are known, which value it is
-_HALF = np.float32(1 / 255)  # half a level of values in [-1, 1]
+_ABOVE = int(np.flatnonzero((OFFSETS == (-1, 0)).all(axis=1))[0])
+_LEFT = len(OFFSETS) - 1
+FEATURES = 3 * len(OFFSETS) + 2 + 3  # the context, the pixel's own R and G where they are known, which value it is
 
 Floats = NDArray[np.float32]
 
 
 class Canvas:
-    """Pictures in [-1, 1] with a frame of zeros, whose values can be replaced as a decoder goes along.
+    """Pictures in [-1, 1] with a frame of zeros, and what the network sees of them.
 
     Parameters
     ----------
@@ -44,10 +48,6 @@ class Canvas:
         """Return one channel at some places of every picture, (N, places)."""
         return self._values[:, rows + REACH, columns + REACH, channel]
 
-    def put(self, rows: NDArray[np.intp], columns: NDArray[np.intp], channel: int, values: Floats) -> None:
-        """Replace one channel at some places of every picture."""
-        self._values[:, rows + REACH, columns + REACH, channel] = values
-
     def features(self, rows: NDArray[np.intp], columns: NDArray[np.intp], channel: int) -> tuple[Floats, Floats]:
         """Return what the network sees at some places, and where its means start.
 
@@ -56,7 +56,7 @@ class Canvas:
         float32 (N, places, `FEATURES`), float32 (N, places)
         """
         around: Floats = self._values[
-            :, rows[:, None] + _OFFSETS[:, 0] + REACH, columns[:, None] + _OFFSETS[:, 1] + REACH
+            :, rows[:, None] + OFFSETS[:, 0] + REACH, columns[:, None] + OFFSETS[:, 1] + REACH
         ]  # (N, places, offsets, 3)
         out = np.zeros((*around.shape[:2], FEATURES), np.float32)
         out[..., : -2 - 3] = around.reshape(*around.shape[:2], -1)
@@ -67,43 +67,54 @@ class Canvas:
         return out, start
 
 
-def _sigmoid(values: Floats) -> Floats:
-    with np.errstate(over="ignore"):
-        out: Floats = np.float32(1) / (np.float32(1) + np.exp(-values))
-    return out
-
-
 @dataclass(frozen=True)
 class PixelCnn:
-    """A trained network: dense layers' weights and biases in turn."""
+    """A trained network.
+
+    Attributes
+    ----------
+    layers : pairs of float32 (inputs, outputs) and float32 (outputs,)
+        Dense layers' weights and biases in turn, at least two, with ReLU between them. The first takes what
+        `Canvas.features` returns; of the last's outputs the first `MIXTURES` are the logits of the mixture's shares,
+        then come the means (from where `Canvas.features` starts them), then the logarithms of the scales (at least -7).
+    """
 
     layers: tuple[tuple[Floats, Floats], ...]
 
-    def probabilities(self, features: Floats, start: Floats, levels: NDArray[np.integer]) -> Floats:
-        """Return the probability of each of some levels.
 
-        Parameters
-        ----------
-        features, start
-            As from `Canvas.features`.
-        levels : int (N, places, candidates)
-            0..255.
+@functools.lru_cache(maxsize=1)
+def compiled_likeliest() -> Callable[..., int]:
+    """Compile, once a process, what finds the likeliest of some levels; other compiled code may call it."""
+    mixtures = MIXTURES
 
-        Returns
-        -------
-        float32 (N, places, candidates)
-        """
-        hidden = features
-        for weights, biases in self.layers[:-1]:
-            hidden = np.maximum(hidden @ weights + biases, 0)
-        weights, biases = self.layers[-1]
-        logits, offsets, log_scales = np.split(hidden @ weights + biases, 3, axis=-1)
-        shares = np.exp(logits - logits.max(axis=-1, keepdims=True))
-        shares /= shares.sum(axis=-1, keepdims=True)
-        means, scales = start[..., None] + offsets, np.exp(np.maximum(log_scales, -7))
-        at = (levels / np.float32(127.5) - 1).astype(np.float32)[..., None]
-        means, scales = means[..., None, :], scales[..., None, :]
-        upper = np.where(levels[..., None] >= 255, 1, _sigmoid((at + _HALF - means) / scales))
-        lower = np.where(levels[..., None] <= 0, 0, _sigmoid((at - _HALF - means) / scales))
-        out: Floats = ((upper - lower) * shares[..., None, :]).sum(axis=-1)
-        return out
+    @numba.njit(nogil=True, error_model="numpy")
+    def likeliest(low: int, high: int, start: float, head: Any, inside: Any, likely: Any) -> Any:
+        """Return the level of low..high that the mixture in `head` gives most; `inside` and `likely` are scratch."""
+        edges = high - low + 2  # level n lies between edges n and n + 1
+        likely[: edges - 1] = 0
+        largest = head[:mixtures].max()
+        for part in range(mixtures):
+            share = np.exp(np.float64(head[part] - largest))
+            mean = np.float64(start) + head[mixtures + part]
+            scale = np.exp(max(np.float64(head[2 * mixtures + part]), -7.0))
+            # exp(-(edge - mean) / scale) of neighbouring edges differ by one factor. Going away from the mean on both
+            # sides it only vanishes or overflows where the density is 0.
+            down = np.exp(1 / (127.5 * scale))
+            up = 1 / down
+            first = min(max(int((mean + 1) * 127.5 + 0.5) - low, 0), edges - 1)
+            inside[first] = np.exp(-((low + first - 0.5) / 127.5 - 1 - mean) / scale)
+            for edge in range(first + 1, edges):
+                inside[edge] = inside[edge - 1] * up
+            for edge in range(first - 1, -1, -1):
+                inside[edge] = inside[edge + 1] * down
+            for edge in range(edges):
+                inside[edge] = 1 / (1 + inside[edge])
+            if low == 0:
+                inside[0] = 0
+            if high == 255:
+                inside[edges - 1] = 1
+            for level in range(edges - 1):
+                likely[level] += share * (inside[level + 1] - inside[level])
+        return low + likely[: edges - 1].argmax()
+
+    return likeliest
