@@ -17,7 +17,7 @@ from bench.robustness import attackers
 from bench.robustness.cells import Cell, CellChain, chains_of
 from bench.robustness.engines import Engine, run_chains
 from bench.robustness.players import bare_model, players
-from bench.robustness.protocols import Planned, Sizes, plan, strongest_attack
+from bench.robustness.protocols import QUOTED, Planned, Sizes, plan, strongest_attack
 from bench.robustness.sanity import Check
 from bench.robustness.store import ResultStore
 from bench.robustness.subject import Approximation, SubjectSpec, choose_photographs, open_model
@@ -100,7 +100,8 @@ class Evaluation:
             parts=request.parts,
         )
         if not request.tables and not request.figures and (not request.parts or "checks" in request.parts):
-            self.planned += [self._probe(name, randomised[name]) for name in ("ours", "none") if name in randomised]
+            probed = randomised if request.sizes.checked_others else set(QUOTED) & set(randomised)
+            self.planned += [self._probe(name, randomised[name]) for name in sorted(probed)]
 
     def _probe(self, name: str, randomised: bool) -> Planned:
         sizes = self.request.sizes
@@ -172,6 +173,7 @@ class Evaluation:
         reasons = [
             f"{self.facts[name]['title']}: {reason}"
             for name, facts in summary["defenses"].items()
+            if name in QUOTED  # another defence's row says it of itself
             for reason in facts["unreliable"]
         ]
         if request.quick:

@@ -52,17 +52,31 @@ def _common(first: Iterable[Record], second: Iterable[Record]) -> tuple[list[Rec
     return [left[image] for image in images], [right[image] for image in images]
 
 
-def more_steps(short: Iterable[Record], long: Iterable[Record], defense: str, factor: int) -> Check:
-    """An attack that gains from more steps had not converged: the defence looks better than it is."""
+def more_steps(short: Mapping[str, float], long: Mapping[str, float], largest: float, factor: int) -> Check:
+    """An attack that gains from more steps had not converged: the defence looks better than it is.
+
+    Success at one distortion would not tell: where all attacks succeed, or none, more steps cannot change it.
+
+    Parameters
+    ----------
+    short, long : mapping
+        Image -> smallest l2_rms that succeeds, infinity if none does; the common images are compared.
+    largest : float
+        The largest l2_rms that both have tried. An image that withstood, or fell only beyond it, counts with this.
+    factor : int
+        How many times the steps the second took.
+    """
     name = "more steps do not help"
-    few, many = _common(short, long)
-    if not few:
+    images = sorted(short.keys() & long.keys())
+    if not images:
         return {"name": name, "passed": None, "detail": "not run"}
-    before, after = _rate(few, defense), _rate(many, defense)
+    before, after = (np.minimum([side[image] for image in images], largest) for side in (short, long))
+    change = float(np.exp(np.log(after / before).mean()))
     return {
         "name": name,
-        "passed": after <= before + _MARGIN,
-        "detail": f"targeted success {before:.2f}, with {factor} times the steps {after:.2f} (n = {len(few)})",
+        "passed": change >= 1 - _MARGIN,
+        "detail": f"with {factor} times the steps the smallest distortion is {change:.2f} times as large "
+        f"(geometric mean, n = {len(images)})",
     }
 
 

@@ -55,6 +55,11 @@ def _title(result: Any, name: str) -> str:
     return text_at(result, "defenses", name, "title") or _OTHERS.get(name, name)
 
 
+def _marked(result: Any, name: str) -> str:
+    """Return a defence's title, with a mark where a check of its evaluation failed."""
+    return _title(result, name) + (" (unreliable)" if at(result, "defenses", name, "unreliable") else "")
+
+
 def table_1(result: dict[str, Any]) -> Table:
     """Return Table 1: how far two draws of one picture lie apart, and what is left of the accuracy."""
     rows = []
@@ -99,7 +104,7 @@ def table_2(result: dict[str, Any]) -> Table:
         where = number_at(last, "epsilon")
         rows.append(
             [
-                _title(result, name),
+                _marked(result, name),
                 said,
                 _NOT_SEEN if measured == _NOT_SEEN else f"{used}: {measured}",
                 _count(lines),
@@ -189,7 +194,7 @@ def _curve_tables(result: dict[str, Any], names: list[str]) -> list[Table]:
         for name in names:
             some = next(iter(points[name].values()), None)
             cells = [_rate(points[name].get(epsilon), key) for epsilon in epsilons]
-            rows.append([_title(result, name), *cells, _count(some, key)])
+            rows.append([_marked(result, name), *cells, _count(some, key)])
         tables.append(Table(header, rows, caption))
     return tables
 
@@ -223,7 +228,7 @@ def _distortion_table(result: dict[str, Any], names: list[str]) -> Table:
         over = at(result, "defenses", name, "ours_over")
         rows.append(
             [
-                _title(result, name),
+                _marked(result, name),
                 ways.get(name, _NOT_SEEN),
                 _figure(number_at(held, "median"), 4),
                 _figure(number_at(held, "ratio")) + _between(held),
@@ -244,7 +249,8 @@ def _distortion_table(result: dict[str, Any], names: list[str]) -> Table:
     caption = (
         "How much an attacker who wants one class has to change a picture, under the strongest attack here on each "
         "defence. Where the gradient goes through the identity a better one may need less: an upper bound. Ours "
-        "over it: on the photographs that both were attacked on."
+        "over it: on the photographs that both were attacked on. Unreliable: a check of the attack failed (below); "
+        "a better one will need less."
     )
     return Table(header, rows, caption)
 

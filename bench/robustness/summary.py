@@ -27,6 +27,9 @@ from edgedefend.statistics import mean_proportion
 
 __all__ = ["summarise"]
 
+# Of the attacker's results, who wants one class, he has the best at every distortion.
+_TARGETED = ("curve", "attack", "check-longer")
+
 
 class _Held:
     """The records of a plan, found by role, defence and attack."""
@@ -94,11 +97,19 @@ def _attack_row(records: Sequence[Record], judge: str) -> dict[str, Any]:
     }
 
 
+def _more_steps(held: _Held, name: str) -> Check:
+    usual, longer = (
+        smallest_distortions(held.find(role, defense=name), name) for role in ("check-steps", "check-longer")
+    )
+    points = [max(planned.cell.points) for planned in held.cells("check-steps", "check-longer", defense=name)]
+    return more_steps(usual, longer, min(points, default=0.0), LONGER)
+
+
 def _checks(held: _Held, name: str, randomised: bool, probes: Mapping[str, Sequence[Check]]) -> list[Check]:
     attacked = [r for r in held.find("curve", "attack", "check-white", defense=name) if name in r["judge"]]
     black = {planned.cell.attack: held.of(planned) for planned in held.cells("check-black", defense=name)}
     checks = [
-        more_steps(held.find("check-steps", defense=name), held.find("check-longer", defense=name), name, LONGER),
+        _more_steps(held, name),
         black_box(held.find("check-white", defense=name), black, name),
         unbounded(held.find("check-unbounded", defense=name), name),
         several_draws(attacked, name, randomised=randomised),
@@ -145,7 +156,7 @@ def _defense(
     probes: Mapping[str, Sequence[Check]],
 ) -> dict[str, Any]:
     clean = _clean(held, name)
-    targeted = held.find("curve", "attack", defense=name, targeted=True)
+    targeted = held.find(*_TARGETED, defense=name, targeted=True)
     untargeted = held.find("curve", "attack", "check-white", "check-black", defense=name, targeted=False)
     result: dict[str, Any] = {
         **facts,
@@ -164,7 +175,7 @@ def _defense(
         result["distortion"] = distortion_ratio(mine, smallest["none"])
         if name not in ("none", "ours"):
             result["ours_over"] = _ours_over(smallest["ours"], mine)
-        result["queries"] = queries_to_success(targeted, name)
+        result["queries"] = queries_to_success(held.find("curve", "attack", defense=name, targeted=True), name)
     attacks = {}
     for planned in held.cells("curve", "attack", defense=name):
         goal = "targeted" if planned.cell.targeted else "untargeted"
@@ -216,7 +227,7 @@ def summarise(
     """
     held = _Held(planned, store, photos)
     smallest = {
-        name: smallest_distortions(held.find("curve", "attack", defense=name, targeted=True), name)
+        name: smallest_distortions(held.find(*_TARGETED, defense=name, targeted=True), name)
         for name in ("none", "ours")
     }
     rounds = {

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import shutil
 import signal
@@ -313,6 +314,26 @@ def test_a_quick_run_looks_closer_at_the_number_to_quote():
     assert set(asked_for.values()) == {(6, 1)}
 
 
+def test_more_steps_are_given_to_the_curve_s_own_attack():
+    """Where the curve saturates more steps cannot help: the check is made on all of it, for every defence."""
+
+    def cells(sizes, role):
+        planned = plan("strong", DEFENSES, sizes, attacks={"adaptive", "pgd"})
+        return {i.cell.defense: i for i in planned if i.role == role and i.cell.targeted}
+
+    curve, usual, longer = (cells(Sizes(), role) for role in ("curve", "check-steps", "check-longer"))
+    assert usual.keys() == longer.keys() == DEFENSES.keys()
+    for name, item in usual.items():
+        assert item.cell.id == curve[name].cell.id
+        assert longer[name].cell.points == item.cell.points
+        assert longer[name].cell.options == {**item.cell.options, "steps": 150}
+        assert item.images == longer[name].images == (10 if name in ("none", "ours") else 5)
+    quick = cells(Sizes.quick(4), "check-longer")
+    assert {name: item.images for name, item in quick.items()} == {"ours": 2, "none": 2}
+    assert quick["ours"].cell.options["steps"] == 75 and quick["ours"].cell.points == (0.008,)
+    assert cells(Sizes.quick(4).given(epsilons=(0.1,)), "check-longer")["ours"].cell.points == (0.1,)
+
+
 def test_every_attack_gets_the_gradient_that_is_known_of_ours():
     names = {"fgsm", "i-fgsm", "mi-fgsm", "deepfool", "l-bfgs", "c&w"}
     planned = plan("strong", DEFENSES, Sizes(), attacks={*names, "pgd", "learned"}, parts=["attacks"])
@@ -391,7 +412,12 @@ def both(good, bad):
 
 def test_each_check_can_fail():
     low, high = [judged("a", hit=0.1, right=0.9)], [judged("a", hit=0.9, right=0.0)]
-    both(sanity.more_steps(high, high, "ours", 3), sanity.more_steps(low, high, "ours", 3))
+    few, many = {"a": 0.008, "b": 0.004, "c": math.inf}, {"a": 0.005, "b": 0.004, "c": math.inf}
+    both(sanity.more_steps(few, few, 0.05, 3), sanity.more_steps(few, many, 0.05, 3))
+    # One that withstood until there were more steps counts with the largest distortion tried.
+    both(sanity.more_steps(few, {"c": 0.048}, 0.05, 3), sanity.more_steps(few, {"c": 0.02}, 0.05, 3))
+    # What fell only where the longer attack has not been tried cannot count as a gain of it.
+    assert sanity.more_steps({"a": 0.016}, {"a": math.inf}, 0.008, 3)["passed"]
     both(sanity.black_box(high, {"square": low}, "ours"), sanity.black_box(low, {"square": high}, "ours"))
     both(sanity.unbounded(high * 2 + [judged("b", hit=1.0)] * 8, "ours"), sanity.unbounded(low, "ours"))
     once = [judged("a", draws=1)]
@@ -399,7 +425,7 @@ def test_each_check_can_fail():
     assert sanity.several_draws(once, "ours", randomised=False)["passed"]
     both(sanity.fresh_draws(high), sanity.fresh_draws([judged("a", judged_on="own")]))
     both(sanity.finite_gradients(high), sanity.finite_gradients([judged("a", nonfinite=3)]))
-    assert sanity.more_steps([], [], "ours", 3)["passed"] is None
+    assert sanity.more_steps({}, {}, 0.05, 3)["passed"] is None
 
 
 class Slope:
