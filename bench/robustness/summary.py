@@ -60,7 +60,9 @@ class _Held:
 
     def missing(self) -> int:
         """Return how many photographs are not finished, all cells together."""
-        return sum(min(item.images, len(self._photos)) - self.done(item) for item in self._planned)
+        # A cell that serves two purposes is measured once.
+        largest = {item.cell.id: item for item in sorted(self._planned, key=lambda item: item.images)}
+        return sum(min(item.images, len(self._photos)) - self.done(item) for item in largest.values())
 
 
 def _clean(held: _Held, defense: str) -> dict[str, dict[str, Any]]:
