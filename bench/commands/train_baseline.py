@@ -14,7 +14,7 @@ __all__ = ["train_baseline"]
 # name -> (steps by default, whether it is made for one classifier)
 _TRAINED = {
     "quilting": (100, False),
-    "pixeldefend": (3000, False),
+    "pixeldefend": (20_000, False),
     "guided-denoiser": (500, True),
     "me-net": (200, True),
 }
