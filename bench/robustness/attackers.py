@@ -18,6 +18,7 @@ from bench.attacks.adaptive import Restarts, adaptive_attack
 from bench.attacks.approximation import Learned, train_autoencoder
 from bench.attacks.backward import Backward, Identity, Linear, Resampling, ThroughNetwork
 from bench.attacks.base import Attack, Attackable, AttackResult, Classes, Images, to_pictures, to_unit
+from bench.attacks.decoupled import Decoupled
 from bench.attacks.descent import fgsm, ifgsm, mi_fgsm
 from bench.attacks.lbfgs import Lbfgs
 from bench.attacks.minimal import CarliniWagner, DeepFool
@@ -64,6 +65,7 @@ _ATTACKS: dict[str, Callable[[Options], Attack]] = {
     "adaptive-soft": _adaptive,
     "pgd": _adaptive,
     "learned": _adaptive,
+    "ddn": lambda options: Decoupled(steps=_steps(options)),
     "fgsm": lambda options: fgsm(),
     "i-fgsm": lambda options: ifgsm(_steps(options)),
     "mi-fgsm": lambda options: mi_fgsm(_steps(options)),

@@ -30,7 +30,7 @@ __all__ = [
 PROTOCOLS = ("paper", "strong", "both")
 # Parts of an evaluation that can be run alone -> the roles of their cells. What is asked of clean pictures is in each.
 PARTS = {
-    "curve": ("curve",),
+    "curve": ("curve", "smallest"),
     "checks": ("check-steps", "check-longer", "check-unbounded", "check-white", "check-black", "probe"),
     "attacks": ("attack",),
     "detection": ("unaware", "aware", "standard"),
@@ -81,8 +81,7 @@ class Sizes:
     verdict, `table_draws` the draws a photograph of Table 1, `training_steps` those of the auto-encoder; `epsilons` are
     the points of the curve where they are not the usual ones. `closer` replaces some of these for the curves of ours
     and of the bare model, which the number to quote is made of. `checked` photographs are for the sanity checks of
-    these two, `checked_others` for those of every other defence; `longer_at` are the points at which an attack with
-    more steps is tried on a defence that draws, where they are not all of the curve's.
+    these two, `checked_others` for those of every other defence.
     """
 
     images: int = 100
@@ -97,7 +96,6 @@ class Sizes:
     training_steps: int = 500
     checked: int = 10
     checked_others: int = 5
-    longer_at: tuple[float, ...] = ()
     closer: Mapping[str, Any] = field(default_factory=dict)
 
     def part(self, divisor: int) -> int:
@@ -111,8 +109,7 @@ class Sizes:
     def given(self, **values: Any) -> Sizes:
         """Return these sizes but for some that hold everywhere."""
         closer = {name: value for name, value in self.closer.items() if name not in values}
-        longer_at = () if "epsilons" in values else self.longer_at
-        return replace(self, closer=closer, longer_at=longer_at, **values)
+        return replace(self, closer=closer, **values)
 
     @classmethod
     def quick(cls, images: int) -> Sizes:
@@ -131,7 +128,6 @@ class Sizes:
             training_steps=40,
             checked=2,
             checked_others=0,
-            longer_at=(0.008,),
             epsilons=(0.002, 0.008, L2_BOUND),
             closer={"steps": 25, "eot_samples": 8, "epsilons": (0.002, 0.004, 0.008, 0.016, L2_BOUND)},
         )
@@ -151,7 +147,11 @@ def _curve(defense: str, sizes: Sizes, *, randomised: bool, images: dict[bool, i
         Whether the attacker has a target -> on how many photographs.
     """
     cells = {targeted: _curve_cell(defense, sizes, randomised, targeted=targeted) for targeted in images}
-    return [Planned("curve", cells[targeted], count) for targeted, count in images.items()]
+    smallest = _smallest_cell(defense, sizes, randomised)
+    return [
+        *(Planned("curve", cells[targeted], count) for targeted, count in images.items()),
+        Planned("smallest", smallest, images[True]),
+    ]
 
 
 def _curve_cell(defense: str, sizes: Sizes, randomised: bool, *, targeted: bool) -> Cell:
@@ -164,6 +164,25 @@ def _curve_cell(defense: str, sizes: Sizes, randomised: bool, *, targeted: bool)
         points=_points(defense, sizes, randomised),
         draws=sizes.draws if randomised else 1,
         options=_strong(sizes, randomised, shrink=True, enough=ENOUGH),
+    )
+
+
+def _smallest_cell(defense: str, sizes: Sizes, randomised: bool, longer: int = 1) -> Cell:
+    """Return the search for the smallest change: twice the steps with half the draws each, the same gradients."""
+    sizes = sizes.curve_of(defense)
+    way = {"way_back": "known"} if strongest_attack(defense) == "adaptive" and defense != "none" else {}
+    return Cell(
+        "attack",
+        defense,
+        "ddn",
+        points=(L2_BOUND,),
+        draws=sizes.draws if randomised else 1,
+        options={
+            "steps": 2 * longer * sizes.steps,
+            "eot_samples": max(1, sizes.eot_samples // 2) if randomised else 1,
+            "shrink": True,
+            **way,
+        },
     )
 
 
@@ -202,16 +221,11 @@ def _checks(defense: str, sizes: Sizes, randomised: bool) -> list[Planned]:
 
     strong = _strong(sizes, randomised)
     black = {"steps": 10 * sizes.steps, "score_draws": 4}
-    # The curve's own attack, and the same with more steps.
-    usual = _curve_cell(defense, sizes, randomised, targeted=True)
-    longer = replace(
-        usual,
-        points=(sizes.longer_at if randomised else ()) or usual.points,
-        options={**usual.options, "steps": LONGER * usual.options["steps"]},
-    )
     return [
-        Planned("check-steps", usual, few),
-        Planned("check-longer", longer, few),
+        # What the number to quote is made of, and the search for it with more steps.
+        Planned("check-steps", _curve_cell(defense, sizes, randomised, targeted=True), few),
+        Planned("check-steps", _smallest_cell(defense, sizes, randomised), few),
+        Planned("check-longer", _smallest_cell(defense, sizes, randomised, LONGER), few),
         run("check-unbounded", UNBOUNDED, {**strong, "steps": LONGER * sizes.steps, "enough": ENOUGH}),
         run("check-white", L2_BOUND, strong, targeted=False),
         run("check-black", L2_BOUND, black, "square", targeted=False),

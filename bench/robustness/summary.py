@@ -10,7 +10,6 @@ import numpy as np
 from bench.robustness.cells import CellChain, Photo, point_name
 from bench.robustness.curve import distortion_ratio, queries_to_success, security_curve, smallest_distortions
 from bench.robustness.detection import detect, scores_of
-from bench.robustness.paper import L2_BOUND
 from bench.robustness.protocols import LONGER, Planned, way_back
 from bench.robustness.sanity import (
     Check,
@@ -28,7 +27,7 @@ from edgedefend.statistics import mean_proportion
 __all__ = ["summarise"]
 
 # Of the attacker's results, who wants one class, he has the best at every distortion.
-_TARGETED = ("curve", "attack", "check-longer")
+_TARGETED = ("curve", "smallest", "attack", "check-longer")
 
 
 class _Held:
@@ -108,7 +107,7 @@ def _more_steps(held: _Held, name: str) -> Check:
 
 
 def _checks(held: _Held, name: str, randomised: bool, probes: Mapping[str, Sequence[Check]]) -> list[Check]:
-    attacked = [r for r in held.find("curve", "attack", "check-white", defense=name) if name in r["judge"]]
+    attacked = [r for r in held.find("curve", "smallest", "attack", "check-white", defense=name) if name in r["judge"]]
     black = {planned.cell.attack: held.of(planned) for planned in held.cells("check-black", defense=name)}
     checks = [
         _more_steps(held, name),
@@ -177,13 +176,14 @@ def _defense(
         result["distortion"] = distortion_ratio(mine, smallest["none"])
         if name not in ("none", "ours"):
             result["ours_over"] = _ours_over(smallest["ours"], mine)
-        result["queries"] = queries_to_success(held.find("curve", "attack", defense=name, targeted=True), name)
+        result["queries"] = queries_to_success(held.find(*_TARGETED[:-1], defense=name, targeted=True), name)
     attacks = {}
-    for planned in held.cells("curve", "attack", defense=name):
+    for planned in held.cells("curve", "smallest", "attack", defense=name):
         goal = "targeted" if planned.cell.targeted else "untargeted"
-        last = [r for r in held.of(planned) if planned.role == "attack" or r["point"] == point_name(L2_BOUND)]
-        # Where the curve stopped early the photograph's last record is what the attacker would send.
-        final = {str(r["image"]): r for r in (held.of(planned) if planned.role == "curve" else last)}
+        records = held.of(planned)
+        # Where the curve stopped early the photograph's last record is what the attacker would send; of the search for
+        # the smallest change it is the smaller one, which comes first.
+        final = {str(r["image"]): r for r in (records[::-1] if planned.role == "smallest" else records)}
         if final:
             row = _attack_row(list(final.values()), name)
             attacks[f"{planned.cell.attack} ({goal})"] = {**row, "way_back": way_back(planned.cell)}

@@ -20,7 +20,7 @@ from bench.attacks.base import Gradient
 from bench.robustness import sanity
 from bench.robustness.cells import Cell, CellChain, Photo, chains_of
 from bench.robustness.detection import detect
-from bench.robustness.protocols import Sizes, plan, way_back
+from bench.robustness.protocols import Sizes, plan, strongest_attack, way_back
 from bench.robustness.store import ResultStore
 from bench.sections import section_of
 from edgedefend.errors import UsageError
@@ -135,10 +135,11 @@ def test_another_defence_is_compared_with_ours_on_the_same_photographs(finished,
     assert run.returncode == 0, run.stderr
     result = json.loads((tmp_path / "robustness.json").read_text())
     jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text())).validate(result)
-    # The attacker has the best of the curve's attack and of the one with more steps.
-    cells = [cell for cell in result["cells"] if cell["role"] in ("curve", "check-longer") and cell["targeted"]]
+    # The attacker has the best of the curve's attack, of the search for the smallest change, and of it with more steps.
+    roles = ("curve", "smallest", "check-longer")
+    cells = [cell for cell in result["cells"] if cell["role"] in roles and cell["targeted"]]
     curves = {name: {cell["id"] for cell in cells if cell["defense"] == name} for name in ("ours", "jpeg")}
-    assert len(curves["ours"]) == 2
+    assert len(curves["ours"]) == 3
     records = [json.loads(line) for line in (tmp_path / "work" / "records.jsonl").read_text().splitlines()]
     photograph = next(r["image"] for r in records if r["cell"] in curves["jpeg"])
     smallest = {
@@ -317,24 +318,26 @@ def test_a_quick_run_looks_closer_at_the_number_to_quote():
     assert set(asked_for.values()) == {(6, 1)}
 
 
-def test_more_steps_are_given_to_the_curve_s_own_attack():
-    """Where the curve saturates more steps cannot help: the check is made on all of it, for every defence."""
+def test_the_search_for_the_smallest_change_is_checked_with_more_steps():
+    """For every defence: at one distortion, where all attacks succeed, more steps could not help."""
 
-    def cells(sizes, role):
-        planned = plan("strong", DEFENSES, sizes, attacks={"adaptive", "pgd"})
-        return {i.cell.defense: i for i in planned if i.role == role and i.cell.targeted}
+    def cells(sizes, *roles):
+        planned = plan("strong", DEFENSES, sizes, attacks={"adaptive", "pgd", "ddn"})
+        targeted = [item for item in planned if item.role in roles and item.cell.targeted]
+        return {(item.cell.defense, item.cell.attack): item for item in targeted}
 
-    curve, usual, longer = (cells(Sizes(), role) for role in ("curve", "check-steps", "check-longer"))
-    assert usual.keys() == longer.keys() == DEFENSES.keys()
-    for name, item in usual.items():
-        assert item.cell.id == curve[name].cell.id
-        assert longer[name].cell.points == item.cell.points
-        assert longer[name].cell.options == {**item.cell.options, "steps": 150}
-        assert item.images == longer[name].images == (10 if name in ("none", "ours") else 5)
-    quick = cells(Sizes.quick(4), "check-longer")
-    assert {name: item.images for name, item in quick.items()} == {"ours": 2, "none": 2}
-    assert quick["ours"].cell.options["steps"] == 75 and quick["ours"].cell.points == (0.008,)
-    assert cells(Sizes.quick(4).given(epsilons=(0.1,)), "check-longer")["ours"].cell.points == (0.1,)
+    found, usual, longer = (
+        cells(Sizes(), *roles) for roles in (("curve", "smallest"), ("check-steps",), ("check-longer",))
+    )
+    assert found.keys() == usual.keys() == {(n, a) for n in DEFENSES for a in (strongest_attack(n), "ddn")}
+    assert longer.keys() == {(name, "ddn") for name in DEFENSES}
+    for key, item in usual.items():
+        assert item.cell.id == found[key].cell.id
+        assert item.images == (10 if key[0] in ("none", "ours") else 5)
+    for key, item in longer.items():
+        assert item.cell.options == {**usual[key].cell.options, "steps": 300}
+        assert way_back(item.cell) == {"ours": "known", "rand": "known", "none": "own", "jpeg": "identity"}[key[0]]
+    assert cells(Sizes.quick(4), "check-longer").keys() == {("ours", "ddn"), ("none", "ddn")}
 
 
 def test_every_attack_gets_the_gradient_that_is_known_of_ours():
