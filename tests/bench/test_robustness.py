@@ -272,13 +272,20 @@ def test_gradients_of_nan_are_counted_and_never_a_success(color_model_file, colo
     model.save(tmp_path / "nan.keras")
     for name in ("colors.toml", "labels.txt"):
         (tmp_path / name.replace("colors", "nan")).write_text((color_model_file.parent / name).read_text())
-    words = ["--data", color_photographs, "--out", tmp_path / "out", *SMALL]
+    words = ["--data", color_photographs, "--out", tmp_path / "out", *SMALL, "--defense", "jpeg"]
     result = command_line("bench", "robustness", tmp_path / "nan.keras", *words)
     assert result.returncode == 0, result.stderr
-    found = json.loads((tmp_path / "out" / "robustness.json").read_text())["defenses"]["none"]
+    whole = json.loads((tmp_path / "out" / "robustness.json").read_text())
+    found = whole["defenses"]["none"]
     assert any(row["nonfinite"] for row in found["attacks"].values())
     assert found["curve"][-1]["attack_success_rate"]["value"] == 0
     assert any("gradients are numbers" in reason for reason in found["unreliable"])
+    # It taints the result where it is about the number to quote, and marks the row of another defence.
+    assert any("No defence: gradients are numbers" in reason for reason in whole["conditions"]["reasons"])
+    assert any("gradients are numbers" in reason for reason in whole["defenses"]["jpeg"]["unreliable"])
+    assert not any(reason.startswith("JPEG") for reason in whole["conditions"]["reasons"])
+    report = (tmp_path / "out" / "report.md").read_text()
+    assert "| JPEG (unreliable) |" in report and "| No defence (unreliable) |" in report
 
 
 # -- plans -------------------------------------------------------------------------------------------------------------
