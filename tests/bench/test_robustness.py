@@ -128,6 +128,24 @@ def test_a_photograph_that_stopped_halfway_up_the_curve_is_not_finished(finished
     assert cell["done"] == cell["images"] - 1
 
 
+def test_the_smallest_change_counts_whichever_attack_has_found_it(finished, tmp_path):
+    words, out, _ = finished
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "run.json").write_bytes((out / "work" / "run.json").read_bytes())
+    result = json.loads((out / "robustness.json").read_text())
+    cell = next(c["id"] for c in result["cells"] if c["role"] == "smallest" and c["defense"] == "ours")
+    records = [json.loads(line) for line in (out / "work" / "records.jsonl").read_text().splitlines()]
+    for record in records:
+        if record["cell"] == cell:
+            record["l2_rms"], record["judge"]["ours"]["hit"] = 0.000123, 1.0
+    (tmp_path / "work" / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    looked = command_line(*words, "--out", tmp_path, "--report-only")
+    assert looked.returncode == 0, looked.stderr
+    found = json.loads((tmp_path / "robustness.json").read_text())["defenses"]["ours"]
+    assert found["distortion"]["median"] == 0.000123
+    assert found["attacks"]["ddn (targeted)"]["l2_rms"] == 0.00012
+
+
 def test_another_defence_is_compared_with_ours_on_the_same_photographs(finished, tmp_path):
     words, out, _ = finished
     shutil.copytree(out / "work", tmp_path / "work")

@@ -5,6 +5,7 @@ from bench.attacks.adaptive import adaptive_attack, adaptive_model
 from bench.attacks.base import to_pictures
 from bench.attacks.decoupled import Decoupled
 from bench.attacks.norms import sizes
+from bench.robustness.sanity import GradientProbe
 from bench.robustness.shrink import smallest_scales
 from edgedefend.errors import InputError
 from tests.bench.attacks.test_minimal import NEAREST
@@ -23,6 +24,18 @@ def test_it_finds_the_boundary(color_gradients, reddish, targeted):
         assert result.l2_rms.min() > 0.9 * NEAREST
         assert result.l2_rms.max() < 1.4 * NEAREST
         assert (result.gradient_queries == 80).all()
+
+
+def test_its_gradients_are_taken_at_pictures(color_gradients, reddish):
+    probe = GradientProbe(color_gradients)
+    Decoupled(steps=5)(
+        probe, reddish.images, reddish.labels, reddish.targets,
+        epsilon=0.1, norm="l2_rms", rng=np.random.default_rng(0),
+    )  # fmt: skip
+    assert len(probe.points) == 5
+    for point in probe.points:
+        assert np.abs(point * 255 - np.rint(point * 255)).max() < 1e-3
+    assert not np.array_equal(probe.points[0], probe.points[-1])
 
 
 def test_it_stays_within_epsilon(color_gradients, reddish):
