@@ -80,7 +80,8 @@ def strongest(records: Iterable[Record], epsilon: float, judge: str, *, targeted
             best[image] = record
             continue
         other = _said(held, "select", "hit", judge) if targeted else -_said(held, "select", "right", judge)
-        if gain > other or (gain == other and record["l2_rms"] < held["l2_rms"]):
+        # Of several that do equally well on the draws he chooses by, the larger change is the surer one.
+        if gain > other or (gain == other and record["l2_rms"] > held["l2_rms"]):
             best[image] = record
     return best
 

@@ -76,6 +76,11 @@ def test_he_chooses_by_his_own_draws_and_is_judged_by_others():
     assert strongest([good, lucky], 0.05, "ours", targeted=True)["a"] is lucky
     curve = security_curve({"a": {"right": 1.0, "hit": 0.0}}, [good, lucky], [], [0.05], "ours")
     assert curve[-1]["attack_success_rate"]["value"] == pytest.approx(0.1)
+    # Of two that fooled all of his draws the one with more distortion is the surer one.
+    just, surely = record("a", 0.01, hit=0.6, select_hit=1.0), record("a", 0.02, hit=1.0)
+    for both in ([just, surely], [surely, just]):
+        assert strongest(both, 0.05, "ours", targeted=True)["a"] is surely
+        assert strongest(both, 0.015, "ours", targeted=True)["a"] is just
 
 
 def test_untargeted_attacks_cost_accuracy_but_are_no_targeted_success():
