@@ -57,6 +57,8 @@ class Baseline(ABC):
         Where it was published.
     randomised : bool
         Whether two draws of one picture may differ.
+    costly : bool
+        Whether a picture takes so long that its security curve is made with the search for the smallest change alone.
     averaged_draws : int
         Draws whose answers its authors average; one here is one draw.
     ingredients : Ingredients
@@ -67,6 +69,7 @@ class Baseline(ABC):
     title: ClassVar[str]
     source: ClassVar[str]
     randomised: ClassVar[bool]
+    costly: ClassVar[bool] = False
     averaged_draws: ClassVar[int] = 1
 
     def __init__(self, ingredients: Ingredients) -> None:

@@ -97,7 +97,7 @@ class Quilting(TrainedBaseline):
 
     name, title = "quilting", "Quilting"
     source = "Guo, Rana, Cisse and van der Maaten, Countering adversarial images using input transformations, ICLR 2018"
-    randomised = True
+    randomised, costly = True, True
 
     @property
     def remark(self) -> str:

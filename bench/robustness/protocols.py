@@ -95,7 +95,7 @@ class Sizes:
     restarts: int = 1
     training_steps: int = 500
     checked: int = 10
-    checked_others: int = 5
+    checked_others: int = 3
     closer: Mapping[str, Any] = field(default_factory=dict)
 
     def part(self, divisor: int) -> int:
@@ -138,7 +138,7 @@ def _points(defense: str, sizes: Sizes, randomised: bool) -> tuple[float, ...]:
     return sizes.epsilons or usual
 
 
-def _curve(defense: str, sizes: Sizes, *, randomised: bool, images: dict[bool, int]) -> list[Planned]:
+def _curve(defense: str, sizes: Sizes, *, randomised: bool, costly: bool, images: dict[bool, int]) -> list[Planned]:
     """Return the security curve of a defence under the strongest white-box attack there is for it.
 
     Parameters
@@ -146,6 +146,9 @@ def _curve(defense: str, sizes: Sizes, *, randomised: bool, images: dict[bool, i
     images : dict
         Whether the attacker has a target -> on how many photographs.
     """
+    if costly:
+        cells = {targeted: _smallest_cell(defense, sizes, randomised, targeted=targeted) for targeted in images}
+        return [Planned("curve", cells[targeted], count) for targeted, count in images.items()]
     cells = {targeted: _curve_cell(defense, sizes, randomised, targeted=targeted) for targeted in images}
     smallest = _smallest_cell(defense, sizes, randomised)
     return [
@@ -167,7 +170,7 @@ def _curve_cell(defense: str, sizes: Sizes, randomised: bool, *, targeted: bool)
     )
 
 
-def _smallest_cell(defense: str, sizes: Sizes, randomised: bool, longer: int = 1) -> Cell:
+def _smallest_cell(defense: str, sizes: Sizes, randomised: bool, *, targeted: bool = True, longer: int = 1) -> Cell:
     """Return the search for the smallest change: twice the steps with half the draws each, the same gradients."""
     sizes = sizes.curve_of(defense)
     way = {"way_back": "known"} if strongest_attack(defense) == "adaptive" and defense != "none" else {}
@@ -175,6 +178,7 @@ def _smallest_cell(defense: str, sizes: Sizes, randomised: bool, longer: int = 1
         "attack",
         defense,
         "ddn",
+        targeted=targeted,
         points=(L2_BOUND,),
         draws=sizes.draws if randomised else 1,
         options={
@@ -207,7 +211,7 @@ def _strong(sizes: Sizes, randomised: bool, **more: Any) -> dict[str, Any]:
     }
 
 
-def _checks(defense: str, sizes: Sizes, randomised: bool) -> list[Planned]:
+def _checks(defense: str, sizes: Sizes, *, randomised: bool, costly: bool) -> list[Planned]:
     """Return the runs that show whether the curve's attack is to be believed, on a few photographs."""
     few = min(sizes.images, sizes.checked if defense in QUOTED else sizes.checked_others)
     if not few:
@@ -221,11 +225,13 @@ def _checks(defense: str, sizes: Sizes, randomised: bool) -> list[Planned]:
 
     strong = _strong(sizes, randomised)
     black = {"steps": 10 * sizes.steps, "score_draws": 4}
+    # What the smallest distortions are made of, and the search for them with more steps.
+    usual = [_smallest_cell(defense, sizes, randomised)]
+    if not costly:
+        usual.insert(0, _curve_cell(defense, sizes, randomised, targeted=True))
     return [
-        # What the number to quote is made of, and the search for it with more steps.
-        Planned("check-steps", _curve_cell(defense, sizes, randomised, targeted=True), few),
-        Planned("check-steps", _smallest_cell(defense, sizes, randomised), few),
-        Planned("check-longer", _smallest_cell(defense, sizes, randomised, LONGER), few),
+        *(Planned("check-steps", cell, few) for cell in usual),
+        Planned("check-longer", _smallest_cell(defense, sizes, randomised, longer=LONGER), few),
         run("check-unbounded", UNBOUNDED, {**strong, "steps": LONGER * sizes.steps, "enough": ENOUGH}),
         run("check-white", L2_BOUND, strong, targeted=False),
         run("check-black", L2_BOUND, black, "square", targeted=False),
@@ -323,6 +329,7 @@ def plan(
     figures: Sequence[int] = (),
     attacks: Collection[str] = (),
     parts: Collection[str] = (),
+    costly: Collection[str] = (),
 ) -> list[Planned]:
     """Return what has to be measured, the adaptive attack first.
 
@@ -338,6 +345,8 @@ def plan(
         The attacks that there are.
     parts : collection of str
         Of `PARTS`: only these of what the protocol has.
+    costly : collection of str
+        The defences whose curve is made with the search for the smallest change alone.
 
     Raises
     ------
@@ -356,14 +365,14 @@ def plan(
         for name in (*first, *others):
             targeted, untargeted = (1, 2) if name in first else (4, 4)
             images = {True: sizes.part(targeted), False: sizes.part(untargeted)}
-            planned += _curve(name, sizes, randomised=defenses[name], images=images)
+            planned += _curve(name, sizes, randomised=defenses[name], costly=name in costly, images=images)
     if everything:
         for name in first:
-            planned += _checks(name, sizes, defenses[name])
+            planned += _checks(name, sizes, randomised=defenses[name], costly=name in costly)
             if protocol != "paper":
                 planned += _every_attack(name, sizes, defenses[name])
         for name in others:
-            planned += _checks(name, sizes, defenses[name])
+            planned += _checks(name, sizes, randomised=defenses[name], costly=name in costly)
         planned += _aware(sizes) if "ours" in defenses else []
     if 1 in tables or (everything and (not parts or "draws" in parts)):
         planned += _table_1((*first, *others), sizes)

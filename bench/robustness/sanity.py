@@ -52,7 +52,13 @@ def _common(first: Iterable[Record], second: Iterable[Record]) -> tuple[list[Rec
     return [left[image] for image in images], [right[image] for image in images]
 
 
-def more_steps(short: Mapping[str, float], long: Mapping[str, float], largest: float, factor: int) -> Check:
+def more_steps(
+    short: Mapping[str, float],
+    long: Mapping[str, float],
+    largest: float,
+    factor: int,
+    undefended: tuple[Mapping[str, float], Mapping[str, float]] | None = None,
+) -> Check:
     """An attack that gains from more steps had not converged: the defence looks better than it is.
 
     Success at one distortion would not tell: where all attacks succeed, or none, more steps cannot change it.
@@ -65,19 +71,33 @@ def more_steps(short: Mapping[str, float], long: Mapping[str, float], largest: f
         The largest l2_rms that both have tried. An image that withstood, or fell only beyond it, counts with this.
     factor : int
         How many times the steps the second took.
+    undefended : pair of mappings, optional
+        The same of the bare model: what is quoted is how many times its distortion a defence asks for.
     """
     name = "more steps do not help"
-    images = sorted(short.keys() & long.keys())
-    if not images:
+    change, n = _change(short, long, largest)
+    same = [{image: side[image] for image in side if image in short and image in long} for side in undefended or ()]
+    bare, bare_n = _change(same[0], same[1], largest) if same else (1.0, 0)
+    if not n:
         return {"name": name, "passed": None, "detail": "not run"}
-    before, after = (np.minimum([side[image] for image in images], largest) for side in (short, long))
-    change = float(np.exp(np.log(after / before).mean()))
+    detail = f"with {factor} times the steps the smallest distortion is {change:.2f} times as large"
+    if bare_n:
+        detail += f", the bare model's {bare:.2f}"
     return {
         "name": name,
-        "passed": change >= 1 - _MARGIN,
-        "detail": f"with {factor} times the steps the smallest distortion is {change:.2f} times as large "
-        f"(geometric mean, n = {len(images)})",
+        # What is quoted moves by less than a tenth, what it is made of by less than a fifth.
+        "passed": change >= min(1.0, bare) * (1 - _MARGIN) and change >= 1 - 2 * _MARGIN,
+        "detail": f"{detail} (geometric mean, n = {n})",
     }
+
+
+def _change(short: Mapping[str, float], long: Mapping[str, float], largest: float) -> tuple[float, int]:
+    """Return how the distortions of the common images change, their geometric mean, and how many images these are."""
+    images = sorted(short.keys() & long.keys())
+    if not images:
+        return 1.0, 0
+    before, after = (np.minimum([side[image] for image in images], largest) for side in (short, long))
+    return float(np.exp(np.log(after / before).mean())), len(images)
 
 
 def black_box(white: Iterable[Record], black: Mapping[str, Iterable[Record]], defense: str) -> Check:

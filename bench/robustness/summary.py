@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from bench.robustness.cells import CellChain, Photo, point_name
+from bench.robustness.cells import Cell, CellChain, Photo, point_name
 from bench.robustness.curve import distortion_ratio, queries_to_success, security_curve, smallest_distortions
 from bench.robustness.detection import detect, scores_of
+from bench.robustness.paper import L2_BOUND
 from bench.robustness.protocols import LONGER, Planned, way_back
 from bench.robustness.sanity import (
     Check,
@@ -99,11 +100,13 @@ def _attack_row(records: Sequence[Record], judge: str) -> dict[str, Any]:
 
 
 def _more_steps(held: _Held, name: str) -> Check:
-    usual, longer = (
-        smallest_distortions(held.find(role, defense=name), name) for role in ("check-steps", "check-longer")
-    )
+    def smallest(role: str, defense: str) -> dict[str, float]:
+        return smallest_distortions(held.find(role, defense=defense), defense)
+
+    usual, longer = (smallest(role, name) for role in ("check-steps", "check-longer"))
+    bare = (smallest("check-steps", "none"), smallest("check-longer", "none")) if name != "none" else None
     points = [max(planned.cell.points) for planned in held.cells("check-steps", "check-longer", defense=name)]
-    return more_steps(usual, longer, min(points, default=0.0), LONGER)
+    return more_steps(usual, longer, min(points, default=L2_BOUND), LONGER, bare)
 
 
 def _checks(held: _Held, name: str, randomised: bool, probes: Mapping[str, Sequence[Check]]) -> list[Check]:
@@ -143,6 +146,13 @@ def _series(records: Sequence[Record], judge: str) -> dict[str, Any] | None:
     }
 
 
+def _epsilons(held: _Held, cell: Cell) -> tuple[float, ...]:
+    """Return the points of a curve; where it is made with the search for the smallest change, those of ours."""
+    if cell.attack != "ddn":
+        return cell.points
+    return next((planned.cell.points for planned in held.cells("curve", defense="ours")), cell.points)
+
+
 def _ours_over(ours: dict[str, float], theirs: dict[str, float]) -> dict[str, Any] | None:
     """Return how many times the distortion ours asks of an attacker, on the photographs that both were attacked on."""
     compared = distortion_ratio(ours, theirs)
@@ -171,7 +181,7 @@ def _defense(
         shown = {image: verdict for image, verdict in clean.items() if image in seen}
         targeted, untargeted = ([r for r in records if r["image"] in seen] for records in (targeted, untargeted))
         if shown:
-            result["curve"] = security_curve(shown, targeted, untargeted, curve[0].cell.points, name)
+            result["curve"] = security_curve(shown, targeted, untargeted, _epsilons(held, curve[0].cell), name)
         mine = smallest_distortions(targeted, name)
         result["distortion"] = distortion_ratio(mine, smallest["none"])
         if name not in ("none", "ours"):
@@ -183,7 +193,7 @@ def _defense(
         records = held.of(planned)
         # Where the curve stopped early the photograph's last record is what the attacker would send; of the search for
         # the smallest change it is the smaller one, which comes first.
-        final = {str(r["image"]): r for r in (records[::-1] if planned.role == "smallest" else records)}
+        final = {str(r["image"]): r for r in (records[::-1] if planned.cell.attack == "ddn" else records)}
         if final:
             row = _attack_row(list(final.values()), name)
             attacks[f"{planned.cell.attack} ({goal})"] = {**row, "way_back": way_back(planned.cell)}

@@ -17,6 +17,7 @@ import pytest
 
 import bench.robustness
 from bench.attacks.base import Gradient
+from bench.baselines.parts import Part, part_file, save_part
 from bench.robustness import sanity
 from bench.robustness.cells import Cell, CellChain, Photo, chains_of
 from bench.robustness.detection import detect
@@ -144,6 +145,22 @@ def test_the_smallest_change_counts_whichever_attack_has_found_it(finished, tmp_
     found = json.loads((tmp_path / "robustness.json").read_text())["defenses"]["ours"]
     assert found["distortion"]["median"] == 0.000123
     assert found["attacks"]["ddn (targeted)"]["l2_rms"] == 0.00012
+
+
+def test_a_costly_defence_has_the_points_of_the_others(finished, tmp_path):
+    words, out, _ = finished
+    shutil.copytree(out / "work", tmp_path / "out" / "work")
+    patches = np.random.default_rng(0).integers(0, 256, (2000, 5, 5, 3), dtype=np.uint8)
+    save_part(part_file(tmp_path, "quilting"), Part({"patches": patches}, {}))
+    more = ["--defense", "quilting", "--trained", tmp_path, "--out", tmp_path / "out"]
+    run = command_line(*words, *more)
+    assert run.returncode == 0, run.stderr
+    result = json.loads((tmp_path / "out" / "robustness.json").read_text())
+    assert result["missing"] == 0
+    found = result["defenses"]["quilting"]
+    assert [p["epsilon"] for p in found["curve"]] == [p["epsilon"] for p in result["defenses"]["ours"]["curve"]]
+    assert {"ddn (targeted)", "ddn (untargeted)"} == found["attacks"].keys()
+    assert "| Quilting |" in (tmp_path / "out" / "report.md").read_text()
 
 
 def test_another_defence_is_compared_with_ours_on_the_same_photographs(finished, tmp_path):
@@ -358,11 +375,21 @@ def test_the_search_for_the_smallest_change_is_checked_with_more_steps():
     assert longer.keys() == {(name, "ddn") for name in DEFENSES}
     for key, item in usual.items():
         assert item.cell.id == found[key].cell.id
-        assert item.images == (10 if key[0] in ("none", "ours") else 5)
+        assert item.images == (10 if key[0] in ("none", "ours") else 3)
     for key, item in longer.items():
         assert item.cell.options == {**usual[key].cell.options, "steps": 300}
         assert way_back(item.cell) == {"ours": "known", "rand": "known", "none": "own", "jpeg": "identity"}[key[0]]
     assert cells(Sizes.quick(4), "check-longer").keys() == {("ours", "ddn"), ("none", "ddn")}
+
+
+def test_a_costly_defence_has_its_curve_from_the_search_for_the_smallest_change():
+    planned = plan("strong", DEFENSES, Sizes(), attacks={"adaptive", "pgd", "ddn"}, costly={"rand"})
+    curve = [item for item in planned if item.role in ("curve", "smallest") and item.cell.defense == "rand"]
+    assert [(i.role, i.cell.attack, i.cell.targeted, i.images) for i in curve] == [
+        ("curve", "ddn", True, 25), ("curve", "ddn", False, 25),
+    ]  # fmt: skip
+    checks = {item.cell.id for item in planned if item.role == "check-steps" and item.cell.defense == "rand"}
+    assert checks == {curve[0].cell.id}
 
 
 def test_every_attack_gets_the_gradient_that_is_known_of_ours():
@@ -447,6 +474,12 @@ def test_each_check_can_fail():
     both(sanity.more_steps(few, few, 0.05, 3), sanity.more_steps(few, many, 0.05, 3))
     # One that withstood until there were more steps counts with the largest distortion tried.
     both(sanity.more_steps(few, {"c": 0.048}, 0.05, 3), sanity.more_steps(few, {"c": 0.02}, 0.05, 3))
+    # What is quoted is a ratio: where the bare model's distortion falls as much, it stays.
+    bare = {"a": 0.002, "b": 0.001}, {"a": 0.0018, "b": 0.0009}
+    fewer = {"a": 0.0068, "b": 0.0034}
+    both(sanity.more_steps(few, fewer, 0.05, 3, bare), sanity.more_steps(few, fewer, 0.05, 3))
+    both(sanity.more_steps(few, fewer, 0.05, 3, bare), sanity.more_steps(few, {"a": 0.006, "b": 0.003}, 0.05, 3, bare))
+    assert sanity.more_steps(few, fewer, 0.05, 3, ({"z": 0.1}, {"z": 0.01}))["passed"] is False
     # What fell only where the longer attack has not been tried cannot count as a gain of it.
     assert sanity.more_steps({"a": 0.016}, {"a": math.inf}, 0.008, 3)["passed"]
     both(sanity.black_box(high, {"square": low}, "ours"), sanity.black_box(low, {"square": high}, "ours"))
