@@ -62,6 +62,12 @@ def _progress() -> Callable[[float, float], Any]:
 @click.option("--steps", type=click.IntRange(1), help="Of the strong attacks (default: 50).")
 @click.option("--eot-samples", type=click.IntRange(1), help="Draws a gradient of the strong attacks (default: 8).")
 @click.option("--table-draws", type=click.IntRange(2), help="Draws a photograph of Table 1 (default: 100).")
+@click.option(
+    "--check-others",
+    "checked_others",
+    type=click.IntRange(0),
+    help="Photographs for the sanity checks of other defences (default: 0).",
+)
 @click.option("--epsilon", "epsilons", type=float, multiple=True, help="l2_rms of the curve; may be given again.")
 @click.option("--quick", is_flag=True, help="A small honest version of everything, in minutes.")
 @click.option("--report-only", is_flag=True, help="Attack nothing: the report of what an unfinished run has.")

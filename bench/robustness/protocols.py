@@ -95,7 +95,7 @@ class Sizes:
     restarts: int = 1
     training_steps: int = 500
     checked: int = 10
-    checked_others: int = 3
+    checked_others: int = 0
     closer: Mapping[str, Any] = field(default_factory=dict)
 
     def part(self, divisor: int) -> int:
@@ -127,7 +127,6 @@ class Sizes:
             table_draws=8,
             training_steps=40,
             checked=2,
-            checked_others=0,
             epsilons=(0.002, 0.008, L2_BOUND),
             closer={"steps": 25, "eot_samples": 8, "epsilons": (0.002, 0.004, 0.008, 0.016, L2_BOUND)},
         )

@@ -368,8 +368,9 @@ def test_the_search_for_the_smallest_change_is_checked_with_more_steps():
         targeted = [item for item in planned if item.role in roles and item.cell.targeted]
         return {(item.cell.defense, item.cell.attack): item for item in targeted}
 
+    full = Sizes(checked_others=3)
     found, usual, longer = (
-        cells(Sizes(), *roles) for roles in (("curve", "smallest"), ("check-steps",), ("check-longer",))
+        cells(full, *roles) for roles in (("curve", "smallest"), ("check-steps",), ("check-longer",))
     )
     assert found.keys() == usual.keys() == {(n, a) for n in DEFENSES for a in (strongest_attack(n), "ddn")}
     assert longer.keys() == {(name, "ddn") for name in DEFENSES}
@@ -379,11 +380,12 @@ def test_the_search_for_the_smallest_change_is_checked_with_more_steps():
     for key, item in longer.items():
         assert item.cell.options == {**usual[key].cell.options, "steps": 300}
         assert way_back(item.cell) == {"ours": "known", "rand": "known", "none": "own", "jpeg": "identity"}[key[0]]
+    assert cells(Sizes(), "check-longer").keys() == {("ours", "ddn"), ("none", "ddn")}
     assert cells(Sizes.quick(4), "check-longer").keys() == {("ours", "ddn"), ("none", "ddn")}
 
 
 def test_a_costly_defence_has_its_curve_from_the_search_for_the_smallest_change():
-    planned = plan("strong", DEFENSES, Sizes(), attacks={"adaptive", "pgd", "ddn"}, costly={"rand"})
+    planned = plan("strong", DEFENSES, Sizes(checked_others=3), attacks={"adaptive", "pgd", "ddn"}, costly={"rand"})
     curve = [item for item in planned if item.role in ("curve", "smallest") and item.cell.defense == "rand"]
     assert [(i.role, i.cell.attack, i.cell.targeted, i.images) for i in curve] == [
         ("curve", "ddn", True, 25), ("curve", "ddn", False, 25),
