@@ -27,8 +27,8 @@ from edgedefend.statistics import mean_proportion
 
 __all__ = ["summarise"]
 
-# Of the attacker's results, who wants one class, he has the best at every distortion. What more steps find does not count:
-# it is looked for on a few photographs, and every defence is to have had the same attacks on the same ones.
+# Of the results of an attacker who wants one class he has the best at every distortion. What more steps find does not
+# count: it is looked for on a few photographs, and every defence is to have had the same attacks on the same ones.
 _TARGETED = ("curve", "smallest", "attack")
 
 

@@ -170,8 +170,8 @@ def test_another_defence_is_compared_with_ours_on_the_same_photographs(finished,
     assert run.returncode == 0, run.stderr
     result = json.loads((tmp_path / "robustness.json").read_text())
     jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text())).validate(result)
-    # The attacker has the best of the curve's attack and of the search for the smallest change, not of it with more steps,
-    # which not every defence was attacked with.
+    # The attacker has the best of the curve's attack and of the search for the smallest change, not of it with
+    # more steps, which not every defence was attacked with.
     roles = ("curve", "smallest")
     cells = [cell for cell in result["cells"] if cell["role"] in roles and cell["targeted"]]
     curves = {name: {cell["id"] for cell in cells if cell["defense"] == name} for name in ("ours", "jpeg")}
