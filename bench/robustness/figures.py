@@ -15,7 +15,11 @@ from edgedefend.grid import Grid, remap
 __all__ = ["approximation", "curves", "receiver_operating", "rounds", "stages", "trade_off"]
 
 # Okabe and Ito's palette, as in `bench.charts`, for a white page; ours is always the strong orange, none is black.
-_COLORS = ("#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b", "#7f7f7f", "#bcbd22", "#17becf", "#9467bd")
+# As many as there are other defences: two of one colour could not be told apart.
+_COLORS = (
+    "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b",
+    "#7f7f7f", "#bcbd22", "#17becf", "#9467bd", "#1b1bb3", "#e41a8c",
+)  # fmt: skip
 _FIXED = {"ours": "#d55e00", "none": "#1f2933"}
 _DPI = 120
 _MOST_SHADED = 4  # lines with intervals; with more of them only ours and the bare model keep theirs

@@ -17,6 +17,7 @@ import pytest
 
 import bench.robustness
 from bench.attacks.base import Gradient
+from bench.baselines.base import Ingredients
 from bench.baselines.parts import Part, part_file, save_part
 from bench.robustness import sanity
 from bench.robustness.cells import Cell, CellChain, Photo, chains_of
@@ -327,6 +328,14 @@ def test_gradients_of_nan_are_counted_and_never_a_success(color_model_file, colo
 # -- plans -------------------------------------------------------------------------------------------------------------
 
 DEFENSES = {"none": False, "ours": True, "jpeg": False, "rand": True}
+
+
+def test_every_defence_has_a_colour_of_its_own():
+    from bench.baselines.registry import all_baselines
+    from bench.robustness.figures import _COLORS
+
+    others = all_baselines(Ingredients(((16.0,) * 8,) * 8)).keys() - {"none", "ours"}
+    assert len(set(_COLORS)) == len(_COLORS) >= len(others) == 12
 
 
 def test_a_table_alone_needs_only_its_own_attacks():
