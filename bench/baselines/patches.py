@@ -50,8 +50,7 @@ def _keeper() -> Callable[..., None]:
 class PatchBase:
     """Patches grouped around leaders, so that a search looks at the nearest groups only.
 
-    Every group is the patches that are nearest to one leader, a patch of the base; there are about as many groups as a
-    group has patches. The groups depend on the patches alone: a search finds the same ones in every process.
+    Every group is the patches that are nearest to one leader, a patch of the base. The groups depend on the patches alone: a search finds the same ones in every process.
 
     Parameters
     ----------
@@ -64,9 +63,9 @@ class PatchBase:
     def __init__(self, patches: NDArray[np.uint8], *, probes: int = 4) -> None:
         self.patches = patches
         flat = patches.reshape(len(patches), -1).astype(np.float32)
-        leaders = np.linspace(
-            0, len(patches) - 1, max(1, round((min(probes, len(patches)) * len(patches)) ** 0.5))
-        ).astype(int)
+        # A search looks at all leaders and at `probes` groups: least in all where these are as many.
+        groups = max(1, round((min(probes, len(patches)) * len(patches)) ** 0.5))
+        leaders = np.linspace(0, len(patches) - 1, groups).astype(int)
         self._leaders = flat[leaders]
         self._leader_squares = np.square(self._leaders).sum(axis=1)
         owner = np.concatenate([self._nearest_leaders(part, 1)[:, 0] for part in np.array_split(flat, 64)])
