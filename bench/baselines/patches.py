@@ -50,7 +50,8 @@ def _keeper() -> Callable[..., None]:
 class PatchBase:
     """Patches grouped around leaders, so that a search looks at the nearest groups only.
 
-    Every group is the patches that are nearest to one leader, a patch of the base. The groups depend on the patches alone: a search finds the same ones in every process.
+    Every group is the patches that are nearest to one leader, a patch of the base. The groups depend on the patches and
+    `probes` alone: a search finds the same ones in every process.
 
     Parameters
     ----------
