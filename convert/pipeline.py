@@ -96,7 +96,7 @@ class Tuned:
     ----------
     table_file : dict
         The content of quant_table.json.
-    num_steps, distort_limit, passes
+    num_steps, distort_limit, passes, noise_std
         See `edgedefend.defense.Defense`.
     draws : int
         How many draws an answer is the mean of.
@@ -108,6 +108,7 @@ class Tuned:
     num_steps: int
     distort_limit: float
     passes: int = 1
+    noise_std: float = 0.0
     draws: int = 1
     measured: dict[str, Any] = field(default_factory=dict)
 
@@ -118,6 +119,8 @@ class Tuned:
             facts["draws"] = self.draws
         if self.passes > 1:
             facts["passes"] = self.passes
+        if self.noise_std:
+            facts["noise_std"] = self.noise_std
         return facts
 
 
@@ -390,6 +393,7 @@ class _PrecisionStep:
             tuned.num_steps,
             tuned.distort_limit,
             passes=tuned.passes,
+            noise_std=tuned.noise_std,
             rng=rng,
         )
 

@@ -25,6 +25,7 @@ from edgedefend.dct import as_quant_table
 from edgedefend.defense import Defense
 from edgedefend.errors import BundleError, InputError
 from edgedefend.grid import Grid, check_grid_parameters
+from edgedefend.noise import MOST_NOISE
 from edgedefend.signing import SIGNATURE, Signature, accept_serial, check_signature
 from edgedefend.sources import RESIZE_RULES, decode_image
 from edgedefend.suspicion import SuspicionThreshold
@@ -184,11 +185,14 @@ class _Fields:
             raise self.fail(key, f"a whole number from {low} to {high}")
         return value
 
-    def fraction(self, key: str) -> float:
+    def number(self, key: str, low: float, high: float) -> float:
         value = self.content.get(key)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-            raise self.fail(key, "a number from 0 to 1")
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+            raise self.fail(key, f"a number from {low:g} to {high:g}")
         return float(value)
+
+    def fraction(self, key: str) -> float:
+        return self.number(key, 0, 1)
 
     def triple(self, key: str) -> tuple[float, float, float]:
         value = self.content.get(key)
@@ -224,6 +228,8 @@ class Bundle:
         How many draws of the defence an answer is the mean of, unless the caller says otherwise; 1 in older bundles.
     passes : int
         Of the quantiser, see `edgedefend.defense.Defense`; 1 in older bundles.
+    noise_std : float
+        See `edgedefend.defense.Defense`; 0 in older bundles.
     sha256 : str
         The bundle's own hash: that of SHA256SUMS.
     signature : Signature, optional
@@ -245,6 +251,7 @@ class Bundle:
     distort_limit: float
     draws: int
     passes: int
+    noise_std: float
     sha256: str
     signature: Signature | None
     suspicion: SuspicionThreshold | None
@@ -252,7 +259,14 @@ class Bundle:
 
     def defense(self, *, rng: np.random.Generator | None = None) -> Defense:
         """Return the bundle's defence; `rng` makes it predictable, for tests and evaluation only."""
-        return Defense(self.quant_table, self.num_steps, self.distort_limit, passes=self.passes, rng=rng)
+        return Defense(
+            self.quant_table,
+            self.num_steps,
+            self.distort_limit,
+            passes=self.passes,
+            noise_std=self.noise_std,
+            rng=rng,
+        )
 
     def model(self) -> Path | bytes:
         """Return the .tflite model: its path in a folder (it can be mapped), its content in a packed bundle."""
@@ -404,9 +418,10 @@ def _build(
         table,
         num_steps,
         float(distort_limit),  # type: ignore[arg-type]
-        # Optional: a reader that does not know them takes one draw and one pass, so the format stays 1.
+        # Optional: a reader that does not know them takes one draw, one pass and no noise: the format stays 1.
         defense.whole("draws", 1, _MAX_DRAWS) if "draws" in defense.content else 1,
         defense.whole("passes", 1, 8) if "passes" in defense.content else 1,
+        defense.number("noise_std", 0, MOST_NOISE) if "noise_std" in defense.content else 0.0,
         sha256,
         signature,
         _suspicion(defense),

@@ -1,6 +1,7 @@
 """The defence g(x) of Algorithm 1: DCT quantisation, then a random grid distortion.
 
-Beyond the paper the image may be quantised in several passes, whose mean is taken (docs/decisions/0019).
+Beyond the paper the image may be quantised in several passes, whose mean is taken (docs/decisions/0019), and noise may
+be added before (docs/decisions/0023).
 
 `Defense` runs the fused kernel (`edgedefend.fused`); `edgedefend.quantize` and `edgedefend.remap` are the same two
 steps one by one, in the readable version that the fused one is tested against.
@@ -19,6 +20,7 @@ from edgedefend.dct import as_image, as_quant_table
 from edgedefend.encoding import Encoding
 from edgedefend.errors import InputError
 from edgedefend.grid import Grid, check_grid_parameters, remap, sample_grid
+from edgedefend.noise import Noise, as_noise_std, noise_levels, usual_noise
 
 if TYPE_CHECKING:
     from edgedefend.fused import FusedDefense
@@ -47,6 +49,9 @@ class Defense:
         How often the image is quantised, 1 to 8, each time in blocks that begin elsewhere, drawn at random;
         what goes on is the mean. Algorithm 1 has one pass. The mean has no edges of blocks, so a coarser table costs
         less accuracy.
+    noise_std : float
+        Standard deviation, in pixel levels, 0 to 64, of normal noise that is added before anything else, to each value
+        of each pixel and anew for each draw. Algorithm 1 has none.
     rng : numpy.random.Generator, optional
         For tests and evaluation only; `predictable` is then true. By default every image gets fresh
         randomness from the operating system.
@@ -72,6 +77,7 @@ class Defense:
         distort_limit: float = 0.25,
         *,
         passes: int = 1,
+        noise_std: float = 0.0,
         rng: np.random.Generator | None = None,
     ) -> None:
         self.quant_table = as_quant_table(quant_table)
@@ -82,6 +88,8 @@ class Defense:
         if isinstance(passes, bool) or not isinstance(passes, (int, np.integer)) or not 1 <= passes <= _MOST_PASSES:
             raise InputError(f"passes is {passes!r}, expected a whole number from 1 to {_MOST_PASSES}")
         self.passes = int(passes)
+        self.noise_std = as_noise_std(noise_std)
+        self._noise_levels = noise_levels(self.noise_std)
         self._rng = rng
         self._fused: dict[object, FusedDefense] = {}
 
@@ -92,10 +100,11 @@ class Defense:
 
     def __repr__(self) -> str:
         several = f", passes={self.passes}" if self.passes > 1 else ""
+        noisy = f", noise_std={self.noise_std:g}" if self.noise_std else ""
         seeded = ", rng=<given: predictable>" if self.predictable else ""
         return (
             f"Defense(<8x8 table, DC {self.quant_table[0, 0]:g}>, num_steps={self.num_steps}, "
-            f"distort_limit={self.distort_limit:g}{several}{seeded})"
+            f"distort_limit={self.distort_limit:g}{several}{noisy}{seeded})"
         )
 
     @property
@@ -121,6 +130,42 @@ class Defense:
         rows, cols = np.argsort(words.reshape(2, _BLOCK), axis=1)[:, : self.passes].tolist()
         return list(zip(rows, cols, strict=True))
 
+    def seeded(self, rng: np.random.Generator) -> Defense:
+        """Return the same defence with its draws from `rng`: for tests and evaluation only."""
+        return Defense(
+            self.quant_table,
+            self.num_steps,
+            self.distort_limit,
+            passes=self.passes,
+            noise_std=self.noise_std,
+            rng=rng,
+        )
+
+    def sample_noise(self, height: int, width: int, rng: np.random.Generator | None = None) -> Noise | None:
+        """Draw the noise of one image, a random byte for each value of each pixel; None if none is added.
+
+        `rng` takes the place of the defence's own randomness (for tests and evaluation).
+        """
+        if not self.noise_std:
+            return None
+        given, count = rng or self._rng, height * width * 3
+        drawn = os.urandom(count) if given is None else given.bytes(count)
+        return np.frombuffer(drawn, np.uint8).reshape(height, width, 3)
+
+    def _noisy(self, image: NDArray[np.uint8], noise: Noise | None) -> NDArray[np.uint8]:
+        if noise is None:
+            return image
+        if noise.dtype != np.uint8 or noise.shape != image.shape:
+            raise InputError(f"noise is {noise.dtype} {noise.shape}, expected uint8 {image.shape}")
+        from edgedefend.kernels import add_noise
+
+        out = np.empty_like(image, order="C")
+        add_noise(np.ascontiguousarray(image), np.ascontiguousarray(noise), self._noise_levels, out)
+        return out
+
+    def _usual_noise(self, image: NDArray[np.uint8]) -> Noise | None:
+        return usual_noise(*image.shape[:2]) if self.noise_std else None
+
     def sample_grid(self, height: int, width: int) -> Grid:
         """Draw a grid for an image of this size (see `edgedefend.sample_grid`)."""
         return sample_grid(height, width, self.num_steps, self.distort_limit, rng=self._rng)
@@ -142,6 +187,7 @@ class Defense:
         *,
         grid: Grid | None = None,
         offsets: Offsets | None = None,
+        noise: Noise | None = None,
     ) -> None:
         """Defend one image straight into a tensor.
 
@@ -157,8 +203,13 @@ class Defense:
             Instead of a fresh random one (for tests and evaluation).
         offsets : sequence of (int, int), optional
             The same for the passes; with a given grid `usual_offsets` unless this says otherwise.
+        noise : uint8 (H, W, 3), optional
+            The same for the noise, as `sample_noise` draws it; with a given grid `edgedefend.noise.usual_noise`.
         """
         source = as_image(image)
+        if self.noise_std and noise is None:
+            noise = self.sample_noise(*source.shape[:2]) if grid is None else self._usual_noise(source)
+        source = self._noisy(source, noise)
         if self.passes > 1 and offsets is None:
             offsets = self.sample_offsets() if grid is None else self.usual_offsets
         if grid is None:
@@ -166,14 +217,15 @@ class Defense:
         if self.passes == 1:
             self.fused(encoding).into(source, grid, out)
         else:
-            encoding.write(remap(self.quantize(source, offsets), grid), out)
+            encoding.write(remap(self._quantized(source, offsets), grid), out)
 
     def into_many(
         self, image: ArrayLike, out: NDArray[np.generic], encoding: Encoding, *, grids: Sequence[Grid] | None = None
     ) -> None:
         """Defend one image as often as `out` has places, each with a grid of its own.
 
-        It is quantised only once, unless the quantiser makes several passes: these are drawn anew for each.
+        It is quantised only once, unless the quantiser makes several passes or noise is added: these are drawn anew for
+        each.
 
         Parameters
         ----------
@@ -187,7 +239,7 @@ class Defense:
             One a draw, instead of fresh random ones (for tests and evaluation).
         """
         source = as_image(image)
-        if self.passes > 1:
+        if self.passes > 1 or self.noise_std:
             for number, place in enumerate(out):
                 self.into(source, place, encoding, grid=None if grids is None else grids[number])
             return
@@ -196,12 +248,18 @@ class Defense:
         self.fused(encoding).into_many(source, grids, out)
 
     def quantize(self, image: ArrayLike, offsets: Offsets | None = None) -> NDArray[np.uint8]:
-        """Return `image` after step 1 alone (see `edgedefend.quantize`): the mean of all passes, rounded to nearest."""
+        """Return `image` after step 1 alone (see `edgedefend.quantize`): the mean of all passes, rounded to nearest.
+
+        Where noise is added it has been, always the same (`edgedefend.noise.usual_noise`).
+        """
+        source = as_image(image)
+        return self._quantized(self._noisy(source, self._usual_noise(source)), offsets)
+
+    def _quantized(self, source: NDArray[np.uint8], offsets: Offsets | None) -> NDArray[np.uint8]:
         from edgedefend.dct import quantize
 
         if self.passes == 1:
-            return quantize(image, self.quant_table)
-        source = as_image(image)
+            return quantize(source, self.quant_table)
         height, width = source.shape[:2]
         one, total = np.empty_like(source), np.full(source.shape, self.passes // 2, np.uint16)
         for top, left in self.usual_offsets if offsets is None else offsets:
@@ -213,7 +271,12 @@ class Defense:
         return (total // np.uint16(self.passes)).astype(np.uint8)
 
     def __call__(
-        self, image: ArrayLike, *, grid: Grid | None = None, offsets: Offsets | None = None
+        self,
+        image: ArrayLike,
+        *,
+        grid: Grid | None = None,
+        offsets: Offsets | None = None,
+        noise: Noise | None = None,
     ) -> NDArray[np.uint8]:
         """Defend one image.
 
@@ -223,7 +286,7 @@ class Defense:
             RGB, any size from 1x1. It is not modified.
         grid : Grid, optional
             The grid to use instead of a fresh random one (for tests and evaluation).
-        offsets : sequence of (int, int), optional
+        offsets, noise
             See `into`.
 
         Returns
@@ -234,5 +297,5 @@ class Defense:
         source = as_image(image)
         shape = source.shape[:2] if grid is None else (len(grid[0]), len(grid[1]))
         out = np.empty((*shape, 3), np.uint8)
-        self.into(source, out, _PIXELS, grid=grid, offsets=offsets)
+        self.into(source, out, _PIXELS, grid=grid, offsets=offsets, noise=noise)
         return out

@@ -134,6 +134,14 @@ def draw_grid(bits, limit, row_cells, rows, cols):
 
 
 @kernel
+def add_noise(image, drawn, levels, out):
+    """Write `image` plus ``levels[drawn]``, kept within 0..255, to `out`; all uint8 (H, W, C) but `levels` (256,)."""
+    pixels, noise, written = image.reshape(-1), drawn.reshape(-1), out.reshape(-1)
+    for k in range(pixels.shape[0]):
+        written[k] = min(max(np.int16(pixels[k]) + levels[noise[k]], 0), 255)
+
+
+@kernel
 def gather(image, rows, cols, out):
     """Write ``image[rows][:, cols]`` to `out`: the pixel at (y, x) comes from (rows[y], cols[x])."""
     for y in range(rows.shape[0]):

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgedefend.classifier import Classifier, softmax
-from edgedefend.grid import remap
 
 __all__ = ["stage_sheet"]
 
@@ -49,8 +48,7 @@ def stage_sheet(classifier: Classifier, images: Sequence[tuple[str, NDArray[np.u
     for row, (_, image) in enumerate(images):
         fitted = classifier.fit(image)
         quantised = classifier.defense.quantize(fitted)
-        pictures = [fitted, quantised]
-        pictures += [remap(quantised, classifier.defense.sample_grid(height, width)) for _ in range(2)]
+        pictures = [fitted, quantised, *(classifier.defense(fitted) for _ in range(2))]
         for column, picture in enumerate(pictures):
             top, left = _CAPTION + row * cell_height, _MARGIN + column * cell_width
             sheet[top : top + height, left : left + width] = picture

@@ -23,7 +23,13 @@ def _kernels() -> list[tuple[Any, str]]:
     """Return (module, name) of every kernel that Python code calls."""
     from edgedefend import fused, kernels
 
-    return [(fused, "defend_into"), (kernels, "draw_grid"), (kernels, "quantize_blocks"), (kernels, "gather")]
+    return [
+        (fused, "defend_into"),
+        (kernels, "draw_grid"),
+        (kernels, "quantize_blocks"),
+        (kernels, "gather"),
+        (kernels, "add_noise"),
+    ]
 
 
 def run_every_variant() -> None:
@@ -31,6 +37,7 @@ def run_every_variant() -> None:
     image = np.zeros((9, 11, 3), np.uint8)
     defend = defense.Defense(np.full((8, 8), 20.0))
     defend(image)
+    defense.Defense(defend.quant_table, noise_std=5.0)(image)
     for dtype in (np.uint8, np.int8, np.float32):
         defend.into(image, np.empty(image.shape, dtype), Encoding(dtype, 0.5, -1.0))
     dct.quantize(image, defend.quant_table)

@@ -123,6 +123,7 @@ def test_a_newer_format_says_upgrade(copy, run_cli):
         (("defense", "num_steps"), 0, "num_steps is 0"),
         (("defense", "draws"), 33, "draws is 33, expected a whole number from 1 to 32"),
         (("defense", "passes"), 9, "passes is 9, expected a whole number from 1 to 8"),
+        (("defense", "noise_std"), 65, "noise_std is 65, expected a number from 0 to 64"),
     ],
 )
 def test_a_bad_manifest_names_the_key(copy, keys, value, message):
@@ -134,10 +135,14 @@ def test_a_bad_manifest_names_the_key(copy, keys, value, message):
 def test_what_a_tuning_chose_is_what_runs(copy):
     older = load_bundle(copy)
     assert (older.draws, older.passes, older.defense().passes) == (1, 1, 1)
+    assert older.noise_std == older.defense().noise_std == 0
     edit_manifest(copy, "defense", "draws", value=4)
     edit_manifest(copy, "defense", "passes", value=3)
     tuned = load_bundle(copy)
     assert (tuned.draws, tuned.passes, tuned.defense().passes) == (4, 3, 3)
+    edit_manifest(copy, "defense", "noise_std", value=6.5)
+    noisy = load_bundle(copy)
+    assert noisy.noise_std == noisy.defense().noise_std == 6.5
 
 
 @pytest.mark.parametrize("table", [np.zeros((8, 8)), np.ones((7, 8)), "x"])

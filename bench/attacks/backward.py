@@ -28,6 +28,7 @@ __all__ = [
     "PullBack",
     "Resampling",
     "ThroughNetwork",
+    "draw_with",
     "pull_back_remap",
 ]
 
@@ -160,13 +161,8 @@ class Resampling:
 
     def forward(self, pictures: NDArray[np.uint8], rng: np.random.Generator) -> tuple[NDArray[np.uint8], list[Grid]]:
         """Defend the pictures; also return the grids."""
-        defense, (height, width) = self.defense, pictures.shape[1:3]
-        grids = [sample_grid(height, width, defense.num_steps, defense.distort_limit, rng=rng) for _ in pictures]
-        defended = [
-            defense(picture, grid=grid, offsets=defense.sample_offsets(rng))
-            for picture, grid in zip(pictures, grids, strict=True)
-        ]
-        return np.stack(defended), grids
+        defended, grids = zip(*(draw_with(self.defense, picture, rng) for picture in pictures), strict=True)
+        return np.stack(defended), list(grids)
 
     def pull_back(self, images: Images, draws: Sequence[Grid], gradient: Images) -> Images:
         """Return the gradient through the grids of `draws` and the quantiser."""
@@ -180,6 +176,14 @@ class Resampling:
         return np.mean(
             [_behind_offset(self._soft, images, back, offset) for offset in self.defense.usual_offsets], axis=0
         )
+
+
+def draw_with(defense: Defense, picture: NDArray[np.uint8], rng: np.random.Generator) -> tuple[NDArray[np.uint8], Grid]:
+    """Return a picture behind a draw from `rng` instead of the operating system's randomness, and its grid."""
+    height, width, _ = picture.shape
+    grid = sample_grid(height, width, defense.num_steps, defense.distort_limit, rng=rng)
+    offsets, noise = defense.sample_offsets(rng), defense.sample_noise(height, width, rng)
+    return defense(picture, grid=grid, offsets=offsets, noise=noise), grid
 
 
 def _behind_offset(soft: SoftQuantizer, images: Images, gradient: Images, offset: tuple[int, int]) -> Images:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.baselines.reported import REPORTED, Reported
+from edgedefend.defense import Defense
 from edgedefend.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Ingredients:
 
     Attributes
     ----------
-    quant_table, num_steps, distort_limit, passes
+    quant_table, num_steps, distort_limit, passes, noise_std
         Of our own method.
     trained : Path, optional
         The folder that `bench train-baseline` writes: patch base, generative model, denoiser, retrained weights.
@@ -42,6 +43,13 @@ class Ingredients:
     trained: Path | None = None
     weights_sha256: str = ""
     passes: int = 1
+    noise_std: float = 0.0
+
+    def defense(self) -> Defense:
+        """Return our own method."""
+        return Defense(
+            self.quant_table, self.num_steps, self.distort_limit, passes=self.passes, noise_std=self.noise_std
+        )
 
 
 class Baseline(ABC):

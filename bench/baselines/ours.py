@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from bench.attacks.backward import draw_with
 from bench.baselines.base import Baseline, Ingredients, Picture
-from edgedefend.defense import Defense
-from edgedefend.grid import sample_grid
 
 __all__ = ["Ours"]
 
@@ -23,12 +22,8 @@ class Ours(Baseline):
 
     def __init__(self, ingredients: Ingredients) -> None:
         super().__init__(ingredients)
-        self.defense = Defense(
-            ingredients.quant_table, ingredients.num_steps, ingredients.distort_limit, passes=ingredients.passes
-        )
+        self.defense = ingredients.defense()
 
     def one(self, picture: Picture, rng: np.random.Generator) -> Picture:
-        """Defend with a grid drawn from `rng` instead of the operating system's randomness: a run can be repeated."""
-        defense, (height, width, _) = self.defense, picture.shape
-        grid = sample_grid(height, width, defense.num_steps, defense.distort_limit, rng=rng)
-        return defense(picture, grid=grid, offsets=defense.sample_offsets(rng))
+        """Defend with draws from `rng` instead of the operating system's randomness: a run can be repeated."""
+        return draw_with(self.defense, picture, rng)[0]

@@ -35,7 +35,6 @@ from bench.robustness.players import bare_model, model_behind, player_of
 from bench.robustness.protocols import way_back
 from bench.robustness.subject import SubjectSpec, read_pictures
 from convert.models import ZOO
-from edgedefend.defense import Defense
 from edgedefend.errors import UsageError
 
 __all__ = ["approximate", "attacks_for", "identity_model", "run", "train_approximation"]
@@ -122,6 +121,8 @@ def train_approximation(subject: SubjectSpec, tick: Callable[[int], Any] = lambd
     about = f"{subject.quant_table} {subject.num_steps} {subject.distort_limit}"
     if subject.passes > 1:
         about += f" {subject.passes} passes"
+    if subject.noise_std:
+        about += f" noise {subject.noise_std:g}"
     model, _ = train_autoencoder(
         read_pictures(plan.photos, subject), player_of(subject, "ours").defend, Path(plan.path),
         steps=plan.steps, seed=subject.seed, about=about, tick=tick,
@@ -162,8 +163,7 @@ def _defended(subject: SubjectSpec, model: GradientModel, defense: str, way: str
         return _behind(model, _way_through(player_of(subject, defense), way), samples)
     if way == "learned":
         return _behind(model, _autoencoder(subject), samples)
-    ours = Defense(subject.quant_table, subject.num_steps, subject.distort_limit, passes=subject.passes)
-    behind = _behind(model, Resampling(ours, quantizer=_QUANTIZERS[way]), samples)
+    behind = _behind(model, Resampling(subject.defense(), quantizer=_QUANTIZERS[way]), samples)
     share = float(options.get("bare_share", 0.0))
     return AlsoBare(behind, model, share) if share else behind
 

@@ -124,6 +124,7 @@ class Evaluation:
                 "distort_limit": subject.distort_limit,
                 # Only where it is used, so that a folder of results from before there was a choice can be added to.
                 **({"passes": subject.passes} if subject.passes > 1 else {}),
+                **({"noise_std": subject.noise_std} if subject.noise_std else {}),
             },
             "seed": self.request.seed,
         }

@@ -55,9 +55,7 @@ def write_outputs(result: dict[str, Any], evaluation: Evaluation, folder: Path) 
 
 
 def _defense(evaluation: Evaluation) -> Defense:
-    subject = evaluation.request.subject
-    rng = np.random.default_rng([evaluation.request.seed, 2])
-    return Defense(subject.quant_table, subject.num_steps, subject.distort_limit, passes=subject.passes, rng=rng)
+    return evaluation.request.subject.defense(np.random.default_rng([evaluation.request.seed, 2]))
 
 
 def _sample_picture(evaluation: Evaluation) -> tuple[NDArray[np.uint8], str]:

@@ -21,6 +21,7 @@ def _ingredients(subject: SubjectSpec) -> Ingredients:
         None if subject.trained is None else Path(subject.trained),
         subject.weights_sha256,
         subject.passes,
+        subject.noise_std,
     )
 
 

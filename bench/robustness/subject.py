@@ -23,6 +23,7 @@ from convert.pipeline import target_classes
 from edgedefend.bundle import MANIFEST, load_bundle
 from edgedefend.dataset import Dataset, Photograph
 from edgedefend.dct import load_quant_table
+from edgedefend.defense import Defense
 from edgedefend.errors import InputError
 from edgedefend.sources import fit_image, read_image
 
@@ -59,6 +60,18 @@ class SubjectSpec:
     trained: str | None = None
     approximation: Approximation | None = None
     passes: int = 1
+    noise_std: float = 0.0
+
+    def defense(self, rng: np.random.Generator | None = None) -> Defense:
+        """Return the defence; `rng` makes it predictable."""
+        return Defense(
+            self.quant_table,
+            self.num_steps,
+            self.distort_limit,
+            passes=self.passes,
+            noise_std=self.noise_std,
+            rng=rng,
+        )
 
 
 def subject_of(
@@ -99,7 +112,7 @@ def subject_of(
             f"{spec}: a TFLite model has no gradients, so no white-box attack can be run on it: give the bundle, a "
             "model of the zoo, or the .keras, .h5 or SavedModel that it was converted from"
         )
-    known_hash, num_steps, distort_limit, resize, passes = "", 10, 0.25, "stretch", 1
+    known_hash, num_steps, distort_limit, resize, passes, noise_std = "", 10, 0.25, "stretch", 1, 0.0
     quant_table, table_name = None, table or ""
     if spec not in ZOO and (path.suffix == ".zip" or (path / MANIFEST).exists()):
         bundle = load_bundle(path, check_trust=False)
@@ -115,7 +128,7 @@ def subject_of(
             weights = "random"
         known_hash = str(facts.get("weights_sha256", ""))
         num_steps, distort_limit, resize = bundle.num_steps, bundle.distort_limit, bundle.input.resize
-        passes = bundle.passes
+        passes, noise_std = bundle.passes, bundle.noise_std
         quant_table, table_name = bundle.quant_table, table_name or str(path)
     elif model is not None:
         raise InputError(f"{spec}: --model is for a bundle; this is a model itself")
@@ -130,6 +143,7 @@ def subject_of(
     spec_without_hash = SubjectSpec(
         origin, weights, None if settings is None else str(settings), seed, resize, rows, num_steps, distort_limit,
         table_name, "", None if trained is None else str(trained), passes=passes,
+        noise_std=noise_std,
     )  # fmt: skip
     actual = open_model(spec_without_hash).provenance.get("weights_sha256", "")
     if known_hash and actual != known_hash:

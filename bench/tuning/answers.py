@@ -52,13 +52,7 @@ def draw_probabilities(
     rng : numpy.random.Generator
         Of the draws; a stream that no attack has used.
     """
-    drawn = Defense(
-        defense.quant_table,
-        defense.num_steps,
-        defense.distort_limit,
-        passes=defense.passes,
-        rng=rng,
-    )
+    drawn = defense.seeded(rng)
     return np.stack([_probabilities(model, np.stack([drawn(one) for one in pictures])) for _ in range(draws)])
 
 

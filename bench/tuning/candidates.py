@@ -1,25 +1,30 @@
-"""What may be chosen: table, its scale, grid, passes of the quantiser, and how many draws answer together."""
+"""What may be chosen: table, its scale, grid, passes of the quantiser, noise, and how many draws answer together."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgedefend.defense import Defense
+from edgedefend.noise import MOST_NOISE
 
 __all__ = ["DRAWS", "GRIDS", "PASSES", "SCALES", "Series", "Setting", "all_series"]
 
 # How many draws an answer may be the mean of: each is one more run of the model on the board.
 DRAWS = (1, 2, 4, 8)
-# Ascending: a coarser table never gains accuracy, so a series ends at the first that costs too much.
-SCALES = (0.5, 0.71, 1.0, 1.41, 2.0, 2.83, 4.0)
 # (num_steps, distort_limit); the published ones are (10, 0.25). Without distortion nothing would be random.
 GRIDS = ((10, 0.1), (10, 0.25), (5, 0.4))
-PASSES = (1, 2, 4)
+GRIDS_WITH_NOISE = ((10, 0.1), (10, 0.15), (10, 0.25))
+# Both ascending: a coarser table or more noise never gains accuracy, so a series ends at the first that costs too much.
+SCALES = (0.5, 0.71, 1.0, 1.41, 2.0, 2.83, 4.0)
+NOISES = (4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0, 14.0, 17.0, 20.0)
+PASSES = (1, 4)
+# Name of a table, its scale, passes: what goes with noise, which would cost too much beside a coarse table.
+_BEHIND_NOISE = (("feature-distillation", 0.25, 1), ("feature-distillation", 1.0, 4))
 _LARGEST = 2048  # what a table may hold
 
 
@@ -35,7 +40,8 @@ class Setting:
     num_steps : int
     distort_limit : float
     passes : int
-        See `edgedefend.defense.Defense`.
+    noise_std : float
+        These two: see `edgedefend.defense.Defense`.
     """
 
     table: str
@@ -43,12 +49,20 @@ class Setting:
     num_steps: int
     distort_limit: float
     passes: int
+    noise_std: float = 0.0
 
     @property
     def name(self) -> str:
         """Return what it is called in results: everything that it is made of."""
         several = f", {self.passes} passes" if self.passes > 1 else ""
-        return f"{self.table} x{self.scale:g}, {self.num_steps} steps, {self.distort_limit:g}{several}"
+        noisy = f", noise {self.noise_std:g}" if self.noise_std else ""
+        return f"{self.table} x{self.scale:g}, {self.num_steps} steps, {self.distort_limit:g}{several}{noisy}"
+
+    @property
+    def series(self) -> str:
+        """Return what it shares with the others of its series: all but the scale, or all but the noise."""
+        varied = replace(self, noise_std=MOST_NOISE) if self.noise_std else replace(self, scale=0.0)
+        return varied.name
 
     def quant_table(self, tables: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
         """Return the scaled table, (8, 8)."""
@@ -56,17 +70,26 @@ class Setting:
 
     def defense(self, tables: Mapping[str, NDArray[np.float32]]) -> Defense:
         """Return the defence, its draws from the operating system unless a caller gives them."""
-        return Defense(self.quant_table(tables), self.num_steps, self.distort_limit, passes=self.passes)
+        return Defense(
+            self.quant_table(tables),
+            self.num_steps,
+            self.distort_limit,
+            passes=self.passes,
+            noise_std=self.noise_std,
+        )
 
 
 @dataclass(frozen=True)
 class Series:
-    """Settings that differ in nothing but the scale of the table, ascending."""
+    """Settings that differ in nothing but the scale of the table, or the noise, ascending."""
 
     settings: tuple[Setting, ...]
 
 
 def all_series(tables: Mapping[str, NDArray[np.float32]]) -> Iterator[Series]:
-    """Yield every series, the published grid in one pass among them."""
+    """Yield every series, the published grid in one pass without noise among them."""
     for table, (num_steps, distort_limit), passes in itertools.product(tables, GRIDS, PASSES):
         yield Series(tuple(Setting(table, scale, num_steps, distort_limit, passes) for scale in SCALES))
+    for (table, scale, passes), (num_steps, distort_limit) in itertools.product(_BEHIND_NOISE, GRIDS_WITH_NOISE):
+        if table in tables:
+            yield Series(tuple(Setting(table, scale, num_steps, distort_limit, passes, noise) for noise in NOISES))

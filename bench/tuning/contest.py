@@ -1,7 +1,8 @@
-"""How much distortion an attacker needs who knows a setting, found by bisection, photograph by photograph.
+"""How much distortion an attacker needs who knows a setting, photograph by photograph.
 
-An attacked picture is judged by answers as a board gives them, means over several draws that no attack has seen. One
-that succeeds is scaled down for as long as it does (`bench.robustness.shrink`). Every result is stored as it comes.
+The smallest change is searched for directly (`bench.attacks.decoupled`), through the known gradient. What is found is
+judged by answers as a board gives them, means over several draws that no attack has seen, and scaled down for as long
+as it succeeds (`bench.robustness.shrink`). Every result is stored as it comes.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.attacks.adaptive import adaptive_attack, adaptive_model
+from bench.attacks.adaptive import adaptive_model
 from bench.attacks.base import to_unit
+from bench.attacks.decoupled import Decoupled
 from bench.attacks.model import GradientModel
 from bench.attacks.norms import sizes
 from bench.attacks.pictures import as_pictures
 from bench.robustness.curve import SUCCESS
-from bench.robustness.protocols import ENOUGH
 from bench.robustness.shrink import smallest_scales
 from bench.robustness.store import Record, ResultStore
 from bench.tuning.answers import bare_answers, combined_answers, draw_probabilities
@@ -29,6 +30,7 @@ from edgedefend.defense import Defense
 __all__ = ["Contest", "Effort", "Pictures"]
 
 _AT_ONCE = 8
+_POINT = "smallest"
 # Fresh answers that judge a picture: fewer where each is the mean of several draws and so surer.
 _FEW, _ANSWERS_OF_FEW, _ANSWERS = 4, 10, 5
 Tick = Callable[[int], Any]
@@ -36,14 +38,11 @@ Tick = Callable[[int], Any]
 
 @dataclass(frozen=True)
 class Effort:
-    """How hard the attacker tries: steps, draws a gradient, and the bounds (l2_rms) that he tries, ascending.
+    """How hard the attacker tries: steps, draws a gradient, and the largest change (l2_rms) that he tries."""
 
-    Seven bounds in steps of two are three attacks a photograph; what lies between two is found by scaling down.
-    """
-
-    steps: int = 30
-    eot_samples: int = 8
-    epsilons: tuple[float, ...] = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064)
+    steps: int = 100
+    eot_samples: int = 4
+    largest: float = 0.064
 
 
 @dataclass(frozen=True)
@@ -103,10 +102,6 @@ class Contest:
     def __init__(self, model: GradientModel, store: ResultStore, effort: Effort, seed: int) -> None:
         self._model, self._store, self._effort, self._seed = model, store, effort, seed
 
-    def attacks(self, count: int) -> int:
-        """Return how many attacks on one photograph `smallest` makes for `count` photographs, at most."""
-        return count * len(self._effort.epsilons).bit_length()
-
     def smallest(
         self,
         name: str,
@@ -131,51 +126,39 @@ class Contest:
         also : sequence of int
             Other numbers of draws that will be asked for: the same attacks then serve them.
         tick : callable
-            Told the number of photographs of each attack (see `attacks`).
+            Told how many photographs have been attacked.
         """
-        epsilons, judged, count = self._effort.epsilons, tuple(sorted({draws, *also})), len(pictures)
-        low, high = np.full(count, -1), np.full(count, len(epsilons))
-        found = np.full(count, np.inf)
-        while (open_ := np.flatnonzero(high - low > 1)).size:
-            middle = (low + high) // 2
-            for point in np.unique(middle[open_]).tolist():
-                rows = open_[middle[open_] == point]
-                for start in range(0, len(rows), _AT_ONCE):
-                    some = rows[start : start + _AT_ONCE]
-                    records = self._attacked(name, defense, pictures.part(some), int(point), judged)
-                    for row, record in zip(some.tolist(), records, strict=True):
-                        least = _least(record, draws)
-                        found[row] = min(found[row], least)
-                        low[row], high[row] = (low[row], point) if math.isfinite(least) else (point, high[row])
-                    tick(len(some))
-        return dict(zip(pictures.names, found.tolist(), strict=True))
+        judged = tuple(sorted({draws, *also}))
+        found = []
+        for start in range(0, len(pictures), _AT_ONCE):
+            some = pictures.part(range(start, min(start + _AT_ONCE, len(pictures))))
+            found += [_least(record, draws) for record in self._attacked(name, defense, some, judged)]
+            tick(len(some))
+        return dict(zip(pictures.names, found, strict=True))
 
     def _attacked(
-        self, name: str, defense: Defense | None, pictures: Pictures, point: int, judged: tuple[int, ...]
+        self, name: str, defense: Defense | None, pictures: Pictures, judged: tuple[int, ...]
     ) -> list[Record]:
         """Return the records of one attack, made now or before."""
-        label = f"{self._effort.epsilons[point]:.6g}"
         cell = f"{name} | {','.join(map(str, judged))}"
-        missing = [row for row, image in enumerate(pictures.names) if (cell, image, label) not in self._store]
+        missing = [row for row, image in enumerate(pictures.names) if (cell, image, _POINT) not in self._store]
         if missing:
-            records = self._attack(
-                f"{cell} {label}", defense, pictures.part(missing), self._effort.epsilons[point], judged
-            )
-            self._store.append({"cell": cell, "point": label, **record} for record in records)
-        return [self._store.get((cell, image, label)) or {} for image in pictures.names]
+            records = self._attack(cell, defense, pictures.part(missing), judged)
+            self._store.append({"cell": cell, "point": _POINT, **record} for record in records)
+        return [self._store.get((cell, image, _POINT)) or {} for image in pictures.names]
 
     def _attack(
-        self, purpose: str, defense: Defense | None, pictures: Pictures, epsilon: float, judged: tuple[int, ...]
+        self, purpose: str, defense: Defense | None, pictures: Pictures, judged: tuple[int, ...]
     ) -> list[Record]:
         effort, clean = self._effort, pictures.pictures
         seeds = np.random.SeedSequence([self._seed, *f"{purpose} {pictures.names[0]}".encode()]).spawn(3)
         attack_rng, shrink_rng, judge_rng = (np.random.default_rng(seed) for seed in seeds)
-        result = adaptive_attack(effort.steps, fresh_draws=1, enough=ENOUGH)(
+        result = Decoupled(steps=effort.steps, fresh_draws=1)(
             self._model if defense is None else adaptive_model(self._model, defense, eot_samples=effort.eot_samples),
             to_unit(clean),
             pictures.labels,
             pictures.targets,
-            epsilon=epsilon,
+            epsilon=effort.largest,
             norm="l2_rms",
             rng=attack_rng,
         )

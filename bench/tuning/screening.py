@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,14 +21,23 @@ __all__ = ["Screened", "accuracies", "screen"]
 
 @dataclass(frozen=True)
 class Screened:
-    """A setting with its mean accuracy by number of draws."""
+    """A setting with its mean accuracy by number of draws, and the standard error of what that loses.
+
+    The best of many settings on few photographs is partly the luckiest: one keeps within a budget only if its loss and
+    one standard error of it do.
+    """
 
     setting: Setting
     accuracy: dict[int, float]
+    error: dict[int, float]
+
+    def surely(self, draws: int) -> float:
+        """Return the accuracy less one standard error."""
+        return self.accuracy[draws] - self.error[draws]
 
     def enough_draws(self, floor: float) -> int | None:
-        """Return the fewest draws that reach an accuracy, None where none of them does."""
-        return next((draws for draws, value in sorted(self.accuracy.items()) if value >= floor), None)
+        """Return the fewest draws that surely reach an accuracy, None where none of them does."""
+        return next((draws for draws in sorted(self.accuracy) if self.surely(draws) >= floor), None)
 
 
 def accuracies(
@@ -45,11 +55,17 @@ def accuracies(
     return {draws: found.mean(axis=0).tolist() for draws, found in right.items()}
 
 
+def _standard_error(fractions: list[float], right: NDArray[np.bool_]) -> float:
+    lost = right - np.array(fractions)
+    return float(lost.std(ddof=1) / math.sqrt(lost.size)) if lost.size > 1 else 0.0
+
+
 def screen(
     model: GradientModel,
     series: Iterable[Series],
     tables: Mapping[str, NDArray[np.float32]],
     photographs: Pictures,
+    right: NDArray[np.bool_],
     floor: float,
     store: ResultStore,
     *,
@@ -57,10 +73,12 @@ def screen(
     seed: int,
     tick: Callable[[int], Any],
 ) -> list[Screened]:
-    """Ask about every setting, each series from its finest table on as far as its accuracy reaches `floor`.
+    """Ask about every setting, each series from its mildest on as far as its accuracy reaches `floor`.
 
     Parameters
     ----------
+    right : bool (N,)
+        Whether the bare model gets each photograph right.
     floor : float
         Least accuracy with the most draws.
     store : ResultStore
@@ -77,13 +95,21 @@ def screen(
         for setting in one.settings:
             key = (setting.name, "all", "accuracy")
             record = store.get(key)
-            if record is None or str(max(numbers)) not in record["accuracy"]:
+            if record is None or str(max(numbers)) not in record["error"]:
                 rng = np.random.default_rng([seed, *f"accuracy {setting.name}".encode()])
                 fractions = accuracies(model, setting, tables, photographs, numbers, rng)
-                means = {str(draws): round(float(np.mean(each)), 5) for draws, each in fractions.items()}
-                record = {"cell": setting.name, "image": "all", "point": "accuracy", "accuracy": means}
+                record = {
+                    "cell": setting.name,
+                    "image": "all",
+                    "point": "accuracy",
+                    "accuracy": {str(draws): round(float(np.mean(each)), 5) for draws, each in fractions.items()},
+                    "error": {str(draws): round(_standard_error(each, right), 5) for draws, each in fractions.items()},
+                }
                 store.append([record])
-            screened = Screened(setting, {draws: float(record["accuracy"][str(draws)]) for draws in numbers})
+            accuracy, error = (
+                {draws: float(record[kind][str(draws)]) for draws in numbers} for kind in ("accuracy", "error")
+            )
+            screened = Screened(setting, accuracy, error)
             found.append(screened)
             tick(1)
             left -= 1

@@ -21,7 +21,7 @@ from bench.robustness.curve import distortion_ratio
 from bench.robustness.figures import trade_off
 from bench.robustness.store import ResultStore
 from bench.tuning.answers import bare_answers
-from bench.tuning.candidates import DRAWS, Setting, all_series
+from bench.tuning.candidates import DRAWS, all_series
 from bench.tuning.contest import Contest, Effort, Pictures
 from bench.tuning.screening import Screened, accuracies, screen
 from convert.models import LoadedModel
@@ -95,7 +95,7 @@ class Tuner:
             "model": model.provenance,
             "photographs": hashlib.sha256("\n".join(everything.names).encode()).hexdigest(),
             "tables": {name: table.round(4).tolist() for name, table in tables.items()},
-            "effort": [self.effort.steps, self.effort.eot_samples, list(self.effort.epsilons)],
+            "effort": [self.effort.steps, self.effort.eot_samples, self.effort.largest],
             "seed": seed,
         }
         bare = GradientModel(model)
@@ -115,9 +115,10 @@ class Tuner:
             table_file,
             setting.num_steps,
             setting.distort_limit,
-            setting.passes,
-            result["chosen"]["draws"],
-            {**result["chosen"], **result["report"]},
+            passes=setting.passes,
+            noise_std=setting.noise_std,
+            draws=result["chosen"]["draws"],
+            measured={**result["chosen"], **result["report"]},
         )
 
 
@@ -150,14 +151,16 @@ class _Search:
             )
         accuracy = float(right[:half].mean())
         floor = accuracy - tuner.max_accuracy_drop
-        screened = self._screen(choosing, floor)
-        fit = _coarsest(screened, floor)
+        screened = self._screen(choosing, right[:half], floor)
+        fit = _strongest(screened, floor)
         if not fit:
-            best = max(screened, key=lambda one: max(one.accuracy.values()))
-            value = max(best.accuracy.values())
+            best, draws = max(
+                ((one, draws) for one in screened for draws in one.accuracy), key=lambda pair: pair[0].surely(pair[1])
+            )
             raise UsageError(
                 f"no setting keeps the accuracy within {tuner.max_accuracy_drop:g} of the undefended {accuracy:.3f}: "
-                f"the nearest ({best.setting.name}) reaches {value:.3f}: allow more with --max-accuracy-drop"
+                f"the nearest ({best.setting.name}) reaches {best.accuracy[draws]:.3f} with a standard error of "
+                f"{best.error[draws]:.3f}, which counts against it: allow more with --max-accuracy-drop"
             )
         rows, ranked = self._halve(fit, floor, attacked[0], accuracy)
         best = ranked[0]
@@ -170,6 +173,7 @@ class _Search:
             "num_steps": best.setting.num_steps,
             "distort_limit": best.setting.distort_limit,
             "passes": best.setting.passes,
+            "noise_std": best.setting.noise_std,
             "draws": draws,
             "combined": "mean of the probabilities",
         }
@@ -179,18 +183,23 @@ class _Search:
             "max_accuracy_drop": tuner.max_accuracy_drop,
             "chosen_on": {"n": half, "attacked": tuner.images, "undefended_accuracy": round(accuracy, 5)},
             "screened": [
-                {"name": one.setting.name, "accuracy": {str(k): v for k, v in one.accuracy.items()}} for one in screened
+                {
+                    "name": one.setting.name,
+                    "accuracy": {str(draws): value for draws, value in one.accuracy.items()},
+                    "standard_error_of_drop": {str(draws): value for draws, value in one.error.items()},
+                }
+                for one in screened
             ],
             "attacked": rows,
             "chosen": chosen,
             "report": report,
         }, best
 
-    def _screen(self, photographs: Pictures, floor: float) -> list[Screened]:
+    def _screen(self, photographs: Pictures, right: NDArray[np.bool_], floor: float) -> list[Screened]:
         series = list(all_series(self.tables))
         with self.progress("what settings cost", sum(len(one.settings) for one in series)) as tick:
             return screen(
-                self.model, series, self.tables, photographs, floor, self.store,
+                self.model, series, self.tables, photographs, right, floor, self.store,
                 most_draws=self.tuner.most_draws, seed=self.seed, tick=tick,
             )  # fmt: skip
 
@@ -204,14 +213,14 @@ class _Search:
 
         Ranked by the mean logarithm of the distortions: on few photographs a median jumps.
         """
-        contest, last = self._contest(), self.tuner.effort.epsilons[-1]
+        contest, last = self._contest(), self.tuner.effort.largest
         rows: dict[str, dict[str, Any]] = {}
         left = list(fit)
         for divisor in (4, 2, 1):
             some = photographs.part(range(max(1, len(photographs) // divisor)))
             means: dict[str, float] = {}
             label = f"attacking {len(left)} settings on {len(some)}"
-            with self.progress(label, contest.attacks(len(some)) * (len(left) + 1)) as tick:
+            with self.progress(label, len(some) * (len(left) + 1)) as tick:
                 bare = contest.smallest(_BARE, None, some, 1, tick=tick)
                 for one in left:
                     name, draws = one.setting.name, one.enough_draws(floor) or max(one.accuracy)
@@ -239,7 +248,7 @@ class _Search:
         contest, defense = self._contest(), best.setting.defense(self.tables)
         also = (1, draws)
         found = {}
-        with self.progress(f"reporting on {len(attacked)} others", 2 * contest.attacks(len(attacked))) as tick:
+        with self.progress(f"reporting on {len(attacked)} others", 2 * len(attacked)) as tick:
             bare = contest.smallest(_BARE, None, attacked, 1, tick=tick)
             found[draws] = contest.smallest(best.setting.name, defense, attacked, draws, also=also, tick=tick)
         found[1] = contest.smallest(best.setting.name, defense, attacked, 1, also=also)
@@ -251,14 +260,9 @@ class _Search:
         }
 
 
-def _coarsest(screened: Sequence[Screened], floor: float) -> list[Screened]:
-    """Return of each series the coarsest table within the budget: it is the one that costs an attacker most."""
-    last: dict[Setting, Screened] = {}
-    for one in screened:
-        if one.enough_draws(floor) is not None:
-            setting = one.setting
-            series = Setting(setting.table, 0.0, setting.num_steps, setting.distort_limit, setting.passes)
-            last[series] = one
+def _strongest(screened: Sequence[Screened], floor: float) -> list[Screened]:
+    """Return of each series the last one within the budget: the coarsest table or the most noise costs most."""
+    last = {one.setting.series: one for one in screened if one.enough_draws(floor) is not None}
     return list(last.values())
 
 

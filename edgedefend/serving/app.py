@@ -150,6 +150,7 @@ class Service:
                     "num_steps": bundle.num_steps,
                     "distort_limit": bundle.distort_limit,
                     "passes": bundle.passes,
+                    "noise_std": bundle.noise_std,
                     "draws": bundle.draws,
                 },
                 "suspicion": None if bundle.suspicion is None else bundle.suspicion.as_json(),

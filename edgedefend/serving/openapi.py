@@ -86,6 +86,7 @@ _MODEL = {
             "num_steps": _COUNT,
             "distort_limit": _NUMBER,
             "passes": _COUNT,
+            "noise_std": _NUMBER,
             "draws": _COUNT,
         }
     ),

@@ -10,9 +10,9 @@ import pytest
 from bench.robustness.figures import trade_off
 from bench.tuning import candidates
 from bench.tuning.answers import combined_answers
-from bench.tuning.candidates import GRIDS, SCALES, Setting, all_series
-from bench.tuning.screening import Screened
-from bench.tuning.search import _coarsest
+from bench.tuning.candidates import GRIDS, NOISES, SCALES, Setting, all_series
+from bench.tuning.screening import Screened, _standard_error
+from bench.tuning.search import _strongest
 from convert.commands import _echo_tuning
 from edgedefend.bundle import load_bundle
 from edgedefend.classifier import Classifier
@@ -36,8 +36,8 @@ def test_what_was_chosen_is_what_the_board_does(tuned):
     found = json.loads((out / "tuning.json").read_text())
     chosen, bundle = found["chosen"], load_bundle(out / "fp32")
     assert (bundle.num_steps, bundle.distort_limit) == (chosen["num_steps"], chosen["distort_limit"])
-    assert (bundle.draws, bundle.passes) == (chosen["draws"], chosen["passes"])
-    assert bundle.defense().passes == chosen["passes"]
+    assert (bundle.draws, bundle.passes, bundle.noise_std) == (chosen["draws"], chosen["passes"], chosen["noise_std"])
+    assert bundle.defense().passes == chosen["passes"] and bundle.defense().noise_std == chosen["noise_std"]
     assert bundle.manifest["measured"]["tuning"]["name"] == chosen["name"]
     assert chosen["name"] in run.stdout and "times the distortion" in run.stdout
     assert (out / "tuning.png").read_bytes().startswith(b"\x89PNG")
@@ -110,6 +110,7 @@ def test_too_few_photographs_are_said_before_anything_is_attacked(color_model_fi
 def test_a_budget_that_nothing_meets_names_what_comes_nearest(color_model_file, tmp_path, monkeypatch):
     # A step of 2048 leaves nothing of dark pictures, whatever the grid.
     monkeypatch.setattr(candidates, "SCALES", (1000.0,))
+    monkeypatch.setattr(candidates, "_BEHIND_NOISE", ())
     lines = ["file,label"]
     for number in range(9):
         image = np.full((40, 48, 3), 20, np.uint8)
@@ -172,28 +173,52 @@ def test_answers_are_means_of_draws_of_their_own():
     assert combined_answers(probabilities, 2).ravel().tolist() == [-1, 0], "an answer that is no number is none"
 
 
-def test_of_each_series_the_coarsest_table_within_the_budget_goes_on():
+def test_of_each_series_the_strongest_within_the_budget_goes_on():
     fine, coarse, other = (
         Setting("t", scale, *grid, 1) for scale, grid in ((1, GRIDS[1]), (2, GRIDS[1]), (1, GRIDS[2]))
     )
+    quiet, loud = (Setting("t", 1, *GRIDS[1], 1, noise) for noise in NOISES[:2])
+    none = {1: 0.0, 2: 0.0}
     screened = [
-        Screened(fine, {1: 0.9, 2: 0.9}),
-        Screened(coarse, {1: 0.7, 2: 0.85}),
-        Screened(other, {1: 0.5, 2: 0.6}),
+        Screened(fine, {1: 0.9, 2: 0.9}, none),
+        Screened(coarse, {1: 0.7, 2: 0.85}, none),
+        Screened(other, {1: 0.5, 2: 0.6}, none),
+        Screened(quiet, {1: 0.9, 2: 0.91}, none),
+        Screened(loud, {1: 0.8, 2: 0.9}, none),
     ]
-    assert [one.setting for one in _coarsest(screened, 0.9)] == [fine]
-    assert [one.setting for one in _coarsest(screened, 0.85)] == [coarse]
+    assert [one.setting for one in _strongest(screened, 0.9)] == [fine, loud]
+    assert [one.setting for one in _strongest(screened, 0.85)] == [coarse, loud]
     assert screened[1].enough_draws(0.85) == 2 and screened[0].enough_draws(0.85) == 1
-    assert _coarsest(screened, 0.99) == []
+    assert _strongest(screened, 0.99) == []
 
 
-def test_every_series_is_random_and_the_published_setting_is_among_them():
-    table = {"t": np.full((8, 8), 25, np.float32)}
-    settings = [setting for series in all_series(table) for setting in series.settings]
-    assert Setting("t", 1.0, 10, 0.25, 1) in settings
+def test_a_loss_within_the_budget_by_luck_alone_is_not_within_it():
+    screened = Screened(Setting("t", 1, *GRIDS[0], 1), {1: 0.9, 2: 0.905, 4: 0.92}, {1: 0.01, 2: 0.01, 4: 0.01})
+    assert screened.enough_draws(0.9) == 4 and screened.enough_draws(0.89) == 1 and screened.enough_draws(0.92) is None
+    right = np.array([True, True, True, False])
+    # Lost: 0, 1/2, 1, -1/4, of mean 0.3125.
+    lost = np.array([0, 0.5, 1, -0.25])
+    error = np.sqrt(((lost - lost.mean()) ** 2).sum() / 3 / 4)
+    assert _standard_error([1, 0.5, 0, 0.25], right) == pytest.approx(error)
+    assert _standard_error([1.0], right[:1]) == 0
+
+
+def test_every_series_is_random_ascends_and_has_the_published_setting_among_it():
+    tables = {name: np.full((8, 8), 25, np.float32) for name in ("learned", "feature-distillation")}
+    series = list(all_series(tables))
+    settings = [setting for one in series for setting in one.settings]
+    assert Setting("learned", 1.0, 10, 0.25, 1) in settings
     assert all(setting.distort_limit > 0 for setting in settings)
     assert len({setting.name for setting in settings}) == len(settings)
-    assert Setting("t", SCALES[-1], 10, 0.25, 1).quant_table(table)[0, 0] == 25 * SCALES[-1]
+    assert len({one.settings[0].series for one in series}) == len(series)
+    assert all(len({setting.series for setting in one.settings}) == 1 for one in series)
+    for one in series:
+        steps = [(setting.scale, setting.noise_std) for setting in one.settings]
+        assert steps == sorted(steps) and len(steps) == len(set(steps))
+    assert any(setting.noise_std for setting in settings) and any(not setting.noise_std for setting in settings)
+    noisy = Setting("learned", 1.0, 10, 0.25, 1, 8.0)
+    assert noisy.defense(tables).noise_std == 8 and "noise 8" in noisy.name
+    assert Setting("learned", SCALES[-1], 10, 0.25, 1).quant_table(tables)[0, 0] == 25 * SCALES[-1]
 
 
 def test_a_bundle_s_own_number_of_draws_is_the_default(tuned, color_photographs, run_cli):
