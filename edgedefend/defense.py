@@ -159,8 +159,11 @@ class Defense:
             raise InputError(f"noise is {noise.dtype} {noise.shape}, expected uint8 {image.shape}")
         from edgedefend.kernels import add_noise
 
-        out = np.empty_like(image, order="C")
-        add_noise(np.ascontiguousarray(image), np.ascontiguousarray(noise), self._noise_levels, out)
+        out = np.empty(image.shape, np.uint8)
+        pixels, drawn = (np.ascontiguousarray(part).reshape(-1) for part in (image, noise))
+        for view in (pixels, drawn):
+            view.setflags(write=False)  # one compiled version, whether or not the input may be written
+        add_noise(pixels, drawn, self._noise_levels, out.reshape(-1))
         return out
 
     def _usual_noise(self, image: NDArray[np.uint8]) -> Noise | None:

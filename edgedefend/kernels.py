@@ -135,10 +135,9 @@ def draw_grid(bits, limit, row_cells, rows, cols):
 
 @kernel
 def add_noise(image, drawn, levels, out):
-    """Write `image` plus ``levels[drawn]``, kept within 0..255, to `out`; all uint8 (H, W, C) but `levels` (256,)."""
-    pixels, noise, written = image.reshape(-1), drawn.reshape(-1), out.reshape(-1)
-    for k in range(pixels.shape[0]):
-        written[k] = min(max(np.int16(pixels[k]) + levels[noise[k]], 0), 255)
+    """Write `image` plus ``levels[drawn]``, kept within 0..255, to `out`; all flat uint8 but `levels`, int16 (256,)."""
+    for k in range(image.shape[0]):
+        out[k] = min(max(np.int16(image[k]) + levels[drawn[k]], 0), 255)
 
 
 @kernel

@@ -9,10 +9,14 @@ import pytest
 
 from edgedefend import jit
 from tests.conftest import EMULATED, ROOT
+from tests.test_bundle import edit_manifest
 
 DEFEND = (
     "from edgedefend.warmup import cache_statistics, run_every_variant\nrun_every_variant(); print(*cache_statistics())"
 )
+
+
+KERNELS = 5  # that Python code calls
 
 
 def run(env: dict[str, str], code: str = DEFEND) -> subprocess.CompletedProcess[str]:
@@ -38,12 +42,12 @@ def warm(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("kernels") / "warm"
     from edgedefend.warmup import warm_up_for
 
-    assert warm_up_for("host", folder) == 4
+    assert warm_up_for("host", folder) == KERNELS
     return folder
 
 
 def test_after_warming_up_nothing_is_compiled(warm):
-    assert statistics(run({"NUMBA_CACHE_DIR": str(warm)})) == (4, 0)
+    assert statistics(run({"NUMBA_CACHE_DIR": str(warm)})) == (KERNELS, 0)
 
 
 @pytest.mark.parametrize("variable", ["CACHE_DIRECTORY", "XDG_CACHE_HOME", "HOME"])
@@ -54,14 +58,14 @@ def test_each_place_for_the_cache(warm, tmp_path, variable):
         "HOME": tmp_path / ".cache/edgedefend/numba",
     }[variable]
     shutil.copytree(warm, place)
-    assert statistics(run({variable: str(tmp_path)})) == (4, 0)
+    assert statistics(run({variable: str(tmp_path)})) == (KERNELS, 0)
 
 
 def test_a_service_user_with_a_read_only_install_uses_prebuilt_kernels(warm):
     # Nobody can make a folder in /proc, not even root: the user without a home in one.
     nowhere = {"HOME": "/proc/none", "NUMBA_CACHE_DIR": "/proc/none/cache", "CACHE_DIRECTORY": "/proc/none"}
     before = sorted((entry.name, entry.stat().st_mtime_ns) for entry in warm.iterdir())
-    assert statistics(run({**nowhere, "EDGEDEFEND_KERNELS": str(warm)})) == (4, 0)
+    assert statistics(run({**nowhere, "EDGEDEFEND_KERNELS": str(warm)})) == (KERNELS, 0)
     assert sorted((entry.name, entry.stat().st_mtime_ns) for entry in warm.iterdir()) == before
 
 
@@ -95,10 +99,14 @@ def test_a_real_classify_after_warming_up_compiles_nothing(warm, tmp_path, color
         entry.chmod(0o555 if entry.is_dir() else 0o444)
     before = sorted(str(entry) for entry in install.rglob("*"))
     picture = color_photographs.parent / "4.png"
-    for precision in ("fp32", "int8"):
+    noisy = tmp_path / "noisy"
+    shutil.copytree(color_bundles / "int8", noisy)
+    edit_manifest(noisy, "defense", "noise_std", value=5)
+    # Grid and defence, and the noise where there is some.
+    for bundle, loaded in ((color_bundles / "fp32", 2), (color_bundles / "int8", 2), (noisy, 3)):
         for draws in ("1", "3"):
             result = subprocess.run(
-                [sys.executable, "-c", CLASSIFY, "classify", "--draws", draws, color_bundles / precision, picture],
+                [sys.executable, "-c", CLASSIFY, "classify", "--draws", draws, bundle, picture],
                 capture_output=True,
                 text=True,
                 check=False,
@@ -115,8 +123,8 @@ def test_a_real_classify_after_warming_up_compiles_nothing(warm, tmp_path, color
             assert result.returncode == 0, result.stderr
             assert result.stderr == ""
             assert "green" in result.stdout
-            # Grid and defence from the cache; nothing was compiled, and Numba never made itself ready for it.
-            assert result.stdout.splitlines()[-2:] == ["2 0", "not ready to compile"]
+            # All from the cache; nothing was compiled, and Numba never made itself ready for it.
+            assert result.stdout.splitlines()[-2:] == [f"{loaded} 0", "not ready to compile"]
     assert sorted(str(entry) for entry in install.rglob("*")) == before
     for entry in [install, *install.rglob("*")]:
         entry.chmod(0o755)
@@ -189,7 +197,7 @@ def test_kernels_for_a_board_are_arm_code_and_not_used_here(tmp_path):
 
     with pytest.raises(InputError, match="unknown target 'pentium'"):
         warm_up_for("pentium", tmp_path / "k")
-    assert warm_up_for("cortex-a72", tmp_path / "k") == 4
+    assert warm_up_for("cortex-a72", tmp_path / "k") == KERNELS
     assert json.loads((tmp_path / "k/target.json").read_text())["machine"] == "aarch64"
     data = next((tmp_path / "k").glob("fused.defend_into*.nbc")).read_bytes()
     at = data.index(b"\x7fELF")

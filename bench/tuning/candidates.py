@@ -17,11 +17,11 @@ __all__ = ["DRAWS", "GRIDS", "PASSES", "SCALES", "Series", "Setting", "all_serie
 # How many draws an answer may be the mean of: each is one more run of the model on the board.
 DRAWS = (1, 2, 4, 8)
 # (num_steps, distort_limit); the published ones are (10, 0.25). Without distortion nothing would be random.
-GRIDS = ((10, 0.1), (10, 0.25), (5, 0.4))
+GRIDS = ((10, 0.1), (10, 0.25))
 GRIDS_WITH_NOISE = ((10, 0.1), (10, 0.15), (10, 0.25))
 # Both ascending: a coarser table or more noise never gains accuracy, so a series ends at the first that costs too much.
 SCALES = (0.5, 0.71, 1.0, 1.41, 2.0, 2.83, 4.0)
-NOISES = (4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0, 14.0, 17.0, 20.0)
+NOISES = (5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 12.0, 14.0, 17.0, 20.0)
 PASSES = (1, 4)
 # Name of a table, its scale, passes: what goes with noise, which would cost too much beside a coarse table.
 _BEHIND_NOISE = (("feature-distillation", 0.25, 1), ("feature-distillation", 1.0, 4))

@@ -38,11 +38,19 @@ Tick = Callable[[int], Any]
 
 @dataclass(frozen=True)
 class Effort:
-    """How hard the attacker tries: steps, draws a gradient, and the largest change (l2_rms) that he tries."""
+    """How hard the attacker tries: steps, draws a gradient, and the largest change (l2_rms) that he tries.
 
-    steps: int = 100
+    Behind noise he needs more steps than elsewhere: 300 found 0.80 of the distortion that 100 did.
+    """
+
+    steps: int = 200
     eot_samples: int = 4
     largest: float = 0.064
+
+    @property
+    def longer(self) -> Effort:
+        """Return the same with three times the steps: for what is reported."""
+        return replace(self, steps=3 * self.steps)
 
 
 @dataclass(frozen=True)
@@ -140,7 +148,7 @@ class Contest:
         self, name: str, defense: Defense | None, pictures: Pictures, judged: tuple[int, ...]
     ) -> list[Record]:
         """Return the records of one attack, made now or before."""
-        cell = f"{name} | {','.join(map(str, judged))}"
+        cell = f"{name} | {','.join(map(str, judged))} | {self._effort.steps} steps"
         missing = [row for row, image in enumerate(pictures.names) if (cell, image, _POINT) not in self._store]
         if missing:
             records = self._attack(cell, defense, pictures.part(missing), judged)

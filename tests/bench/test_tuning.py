@@ -58,7 +58,11 @@ def test_the_report_is_about_other_photographs(tuned):
     records = [json.loads(line) for line in (out / "tuning" / "records.jsonl").read_text().splitlines()]
     asked = [record["image"] for record in records if record["cell"].startswith("undefended")]
     found = json.loads((out / "tuning.json").read_text())
-    choosing, reporting = set(asked[: len(asked) // 2]), set(asked[len(asked) // 2 :])
+    choosing, reporting = (
+        {record["image"] for record in records if record["cell"] == f"undefended | 1 | {steps} steps"}
+        for steps in (200, 600)
+    )
+    assert choosing | reporting == set(asked)
     assert choosing and not choosing & reporting
     assert found["report"]["distortion"][str(found["chosen"]["draws"])]["n"] == 3
     assert found["report"]["undefended_accuracy"]["n"] + found["chosen_on"]["n"] == 12
@@ -175,7 +179,7 @@ def test_answers_are_means_of_draws_of_their_own():
 
 def test_of_each_series_the_strongest_within_the_budget_goes_on():
     fine, coarse, other = (
-        Setting("t", scale, *grid, 1) for scale, grid in ((1, GRIDS[1]), (2, GRIDS[1]), (1, GRIDS[2]))
+        Setting("t", scale, *grid, 1) for scale, grid in ((1, GRIDS[1]), (2, GRIDS[1]), (1, GRIDS[0]))
     )
     quiet, loud = (Setting("t", 1, *GRIDS[1], 1, noise) for noise in NOISES[:2])
     none = {1: 0.0, 2: 0.0}
