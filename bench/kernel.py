@@ -70,8 +70,13 @@ def _variants(image: NDArray[np.uint8], table: NDArray[np.float32], grid: Grid) 
     height, width, _ = image.shape
     grids = [defend.sample_grid(height, width) for _ in range(5)]
     one = FusedDefense(table)
+    noisy, several = (
+        Defense(table, _NUM_STEPS, _DISTORT_LIMIT, **options) for options in ({"noise_std": 8.0}, {"passes": 4})
+    )
     return {
         "Defense.into, fresh random grid": lambda: defend.into(image, out[pixels], pixels),
+        "the same with noise of 8 levels": lambda: noisy.into(image, out[pixels], pixels),
+        "the same in four passes": lambda: several.into(image, out[pixels], pixels),
         "the grid alone (sample_grid)": lambda: defend.sample_grid(height, width),
         "fused, int8": lambda: defend.into(image, out[signed], signed, grid=grid),
         "fused, float32": lambda: defend.into(image, out[floats], floats, grid=grid),

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from bench.tuning.candidates import GRIDS, NOISES, SCALES, Setting, all_series
 from bench.tuning.screening import Screened, _standard_error
 from bench.tuning.search import _strongest
 from convert.commands import _echo_tuning
+from convert.pipeline import Tuned
 from edgedefend.bundle import load_bundle
 from edgedefend.classifier import Classifier
 from edgedefend.statistics import proportion
@@ -63,7 +65,7 @@ def test_the_report_is_about_other_photographs(tuned):
         for steps in (200, 600)
     )
     assert choosing | reporting == set(asked)
-    assert choosing and not choosing & reporting
+    assert choosing and reporting and not choosing & reporting
     assert found["report"]["distortion"][str(found["chosen"]["draws"])]["n"] == 3
     assert found["report"]["undefended_accuracy"]["n"] + found["chosen_on"]["n"] == 12
     report, draws = found["report"], str(found["chosen"]["draws"])
@@ -71,6 +73,13 @@ def test_the_report_is_about_other_photographs(tuned):
     assert report["accuracy_drop"]["value"] == pytest.approx(lost)
     assert f"it drops by {lost:.3f}" in tuned[2].stdout
     assert ("more than the" in tuned[2].stderr) == (lost > 0.2)
+
+
+def test_what_older_readers_do_not_know_is_written_only_where_it_is_used():
+    plain = Tuned({}, 10, 0.25)
+    assert plain.as_json() == {"num_steps": 10, "distort_limit": 0.25}
+    tuned = replace(plain, passes=4, noise_std=7.5, draws=2)
+    assert tuned.as_json() == {**plain.as_json(), "passes": 4, "noise_std": 7.5, "draws": 2}
 
 
 @pytest.mark.parametrize(("drop", "told"), [(0.07, True), (0.05, False), (-0.01, False)])

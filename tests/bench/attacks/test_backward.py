@@ -39,6 +39,21 @@ def test_the_way_forward_is_the_defence_to_the_bit(defense):
     assert not np.array_equal(grids[0].rows, grids[1].rows)
 
 
+def test_noise_and_passes_are_drawn_as_on_a_board():
+    pictures = np.full((6, 40, 48, 3), 128, np.uint8)
+    # Without a grid and with the finest table the noise is all that there is to see.
+    noisy = Defense(np.ones((8, 8)), 5, 0.0, noise_std=8)
+    defended, _ = Resampling(noisy).forward(pictures, np.random.default_rng(0))
+    assert (defended.astype(int) - 128).std() == pytest.approx(8, abs=0.3)
+    assert len({one.tobytes() for one in defended}) == len(pictures)
+    again, _ = Resampling(noisy).forward(pictures, np.random.default_rng(0))
+    assert np.array_equal(defended, again)
+    photograph = np.random.default_rng(1).integers(0, 256, (40, 48, 3), np.uint8)
+    several = Defense(np.full((8, 8), 60), 5, 0.0, passes=3)
+    drawn, _ = Resampling(several).forward(np.stack([photograph] * 6), np.random.default_rng(0))
+    assert len({one.tobytes() for one in drawn}) == 6
+
+
 def test_all_four_corners_are_drawn(defense):
     rng = np.random.default_rng(1)
     pictures = np.zeros((40, 40, 48, 3), np.uint8)
