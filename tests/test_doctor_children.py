@@ -105,13 +105,13 @@ def test_the_command_here_cold_warm_and_with_a_bundle(run_cli, color_bundles, tm
     by_check = {finding["check"]: finding for finding in report["findings"]}
     assert by_check["imports"]["what"] == "NumPy, OpenCV, Numba, the interpreter can be loaded and used"
     assert by_check["kernels"]["level"] == "warn"
-    assert by_check["kernels"]["what"].startswith("cold: 4 of 4 had to be compiled")
+    assert by_check["kernels"]["what"].startswith("cold: 5 of 5 had to be compiled")
     assert not list((tmp_path / "cache").rglob("*.nbi"))  # it looked, and wrote nothing
     assert run_cli("warmup", env=env).returncode == 0
     result = run_cli("doctor", color_bundles / "int8", env=env)
     assert result.returncode == 0, result.stdout
     text = " ".join(result.stdout.split())
-    assert "warm: all 4 found" in text
+    assert "warm: all 5 found" in text
     assert "answers as on the desktop with ai-edge-litert" in text
     nowhere = {"NUMBA_CACHE_DIR": "/proc/none/cache", "HOME": "/proc/none", "EDGEDEFEND_KERNELS": ""}
     nowhere |= {"XDG_CACHE_HOME": "", "CACHE_DIRECTORY": ""}

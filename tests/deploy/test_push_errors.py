@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 
 import pytest
 
-from tests.deploy.boards import TestBoard, Yard, free_port
+from tests.deploy.boards import TestBoard, Yard
 
 # All that the facts need, so that a PATH can be made on which there is no Python at all, or another one.
 TOOLS = (
@@ -58,7 +59,7 @@ def lines_of(result: subprocess.CompletedProcess[str]) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def result(yard, deploy, bare, color_bundles) -> subprocess.CompletedProcess[str]:
+def result(yard, deploy, bare, color_bundles, request) -> subprocess.CompletedProcess[str]:
     """One dry run on every kind of board at once: each must get its own line, and the good one its plan."""
     yard.start("good")
     yard.start("unknown-key", known=False)
@@ -71,7 +72,11 @@ def result(yard, deploy, bare, color_bundles) -> subprocess.CompletedProcess[str
     yard.entry("refused", refused.port, yard.make_key(yard.folder / "stranger"))
     with yard.config.open("a") as file:
         file.write("Host nowhere\n HostName nowhere.invalid\n")
-    yard.entry("closed", free_port())
+    # Bound and not listening: nobody else gets the port, and whoever connects is refused.
+    closed = socket.socket()
+    closed.bind(("127.0.0.1", 0))
+    request.addfinalizer(closed.close)
+    yard.entry("closed", closed.getsockname()[1])
     yard.start("arm32").fake("uname", "echo armv7l")
     yard.start("userland32").fake("getconf", 'case $1 in LONG_BIT) echo 32;; *) echo "glibc 2.36";; esac')
     with_python(start_bare(yard, "python32"), "3.11.2", bits=32)
