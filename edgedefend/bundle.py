@@ -259,14 +259,7 @@ class Bundle:
 
     def defense(self, *, rng: np.random.Generator | None = None) -> Defense:
         """Return the bundle's defence; `rng` makes it predictable, for tests and evaluation only."""
-        return Defense(
-            self.quant_table,
-            self.num_steps,
-            self.distort_limit,
-            passes=self.passes,
-            noise_std=self.noise_std,
-            rng=rng,
-        )
+        return Defense.of(self, rng=rng)
 
     def model(self) -> Path | bytes:
         """Return the .tflite model: its path in a folder (it can be mapped), its content in a packed bundle."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,13 +25,37 @@ from edgedefend.noise import Noise, as_noise_std, noise_levels, usual_noise
 if TYPE_CHECKING:
     from edgedefend.fused import FusedDefense
 
-__all__ = ["Defense", "Offsets"]
+__all__ = ["Defense", "Offsets", "Parameters"]
 
 _PIXELS = Encoding()
 _BLOCK = 8
 _MOST_PASSES = 8
 # How far above and left of the image the blocks of each pass begin, in pixels.
 Offsets = Sequence[tuple[int, int]]
+
+
+class Parameters(Protocol):
+    """What a defence is made from, under the names that `Defense` has for it."""
+
+    @property
+    def quant_table(self) -> Any:
+        """The table, (8, 8), in pixel levels."""
+
+    @property
+    def num_steps(self) -> int:
+        """Grid cells an axis."""
+
+    @property
+    def distort_limit(self) -> float:
+        """How far a cell is stretched, in [0, 1)."""
+
+    @property
+    def passes(self) -> int:
+        """How often the image is quantised."""
+
+    @property
+    def noise_std(self) -> float:
+        """Of the noise before it, in pixel levels."""
 
 
 class Defense:
@@ -89,9 +113,21 @@ class Defense:
             raise InputError(f"passes is {passes!r}, expected a whole number from 1 to {_MOST_PASSES}")
         self.passes = int(passes)
         self.noise_std = as_noise_std(noise_std)
-        self._noise_levels = noise_levels(self.noise_std)
+        self._noise_levels = noise_levels(self.noise_std) if self.noise_std else None
         self._rng = rng
         self._fused: dict[object, FusedDefense] = {}
+
+    @classmethod
+    def of(cls, parameters: Parameters, *, rng: np.random.Generator | None = None) -> Defense:
+        """Return the defence of anything that has its parameters: a bundle, another defence."""
+        return cls(
+            parameters.quant_table,
+            parameters.num_steps,
+            parameters.distort_limit,
+            passes=parameters.passes,
+            noise_std=parameters.noise_std,
+            rng=rng,
+        )
 
     @property
     def predictable(self) -> bool:
@@ -130,17 +166,6 @@ class Defense:
         rows, cols = np.argsort(words.reshape(2, _BLOCK), axis=1)[:, : self.passes].tolist()
         return list(zip(rows, cols, strict=True))
 
-    def seeded(self, rng: np.random.Generator) -> Defense:
-        """Return the same defence with its draws from `rng`: for tests and evaluation only."""
-        return Defense(
-            self.quant_table,
-            self.num_steps,
-            self.distort_limit,
-            passes=self.passes,
-            noise_std=self.noise_std,
-            rng=rng,
-        )
-
     def sample_noise(self, height: int, width: int, rng: np.random.Generator | None = None) -> Noise | None:
         """Draw the noise of one image, a random byte for each value of each pixel; None if none is added.
 
@@ -153,7 +178,7 @@ class Defense:
         return np.frombuffer(drawn, np.uint8).reshape(height, width, 3)
 
     def _noisy(self, image: NDArray[np.uint8], noise: Noise | None) -> NDArray[np.uint8]:
-        if noise is None:
+        if noise is None or self._noise_levels is None:
             return image
         if noise.dtype != np.uint8 or noise.shape != image.shape:
             raise InputError(f"noise is {noise.dtype} {noise.shape}, expected uint8 {image.shape}")

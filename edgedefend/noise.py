@@ -6,8 +6,6 @@ Kolter, "Certified adversarial robustness via randomized smoothing", 2019; nothi
 
 from __future__ import annotations
 
-from statistics import NormalDist
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -39,6 +37,8 @@ def noise_levels(std: float) -> NDArray[np.int16]:
     Each is the middle quantile of its 256th, all scaled so that the standard deviation is `std` before rounding; none
     is larger than 2.9 times that.
     """
+    from statistics import NormalDist  # brings half a dozen modules: only where there is noise
+
     middles = np.array([NormalDist().inv_cdf((byte + 0.5) / _BYTES) for byte in range(_BYTES)])
     levels: NDArray[np.int16] = np.rint(middles * (std / middles.std())).astype(np.int16)
     return levels

@@ -77,7 +77,7 @@ def test_noise_is_drawn_afresh_for_every_draw_from_the_operating_system(photogra
 
 def test_a_given_generator_repeats_it_and_none_is_none(photographs):
     first, second = (Defense(TABLE, noise_std=4, rng=np.random.default_rng(5)) for _ in range(2))
-    again = Defense(TABLE, noise_std=4).seeded(np.random.default_rng(5))
+    again = Defense.of(Defense(TABLE, noise_std=4), rng=np.random.default_rng(5))
     assert again.predictable
     assert (first(photographs[0]) == second(photographs[0])).all()
     second(photographs[0])

@@ -47,9 +47,7 @@ class Ingredients:
 
     def defense(self) -> Defense:
         """Return our own method."""
-        return Defense(
-            self.quant_table, self.num_steps, self.distort_limit, passes=self.passes, noise_std=self.noise_std
-        )
+        return Defense.of(self)
 
 
 class Baseline(ABC):

@@ -64,14 +64,7 @@ class SubjectSpec:
 
     def defense(self, rng: np.random.Generator | None = None) -> Defense:
         """Return the defence; `rng` makes it predictable."""
-        return Defense(
-            self.quant_table,
-            self.num_steps,
-            self.distort_limit,
-            passes=self.passes,
-            noise_std=self.noise_std,
-            rng=rng,
-        )
+        return Defense.of(self, rng=rng)
 
 
 def subject_of(

@@ -52,7 +52,7 @@ def draw_probabilities(
     rng : numpy.random.Generator
         Of the draws; a stream that no attack has used.
     """
-    drawn = defense.seeded(rng)
+    drawn = Defense.of(defense, rng=rng)
     return np.stack([_probabilities(model, np.stack([drawn(one) for one in pictures])) for _ in range(draws)])
 
 

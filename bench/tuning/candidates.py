@@ -91,5 +91,4 @@ def all_series(tables: Mapping[str, NDArray[np.float32]]) -> Iterator[Series]:
     for table, (num_steps, distort_limit), passes in itertools.product(tables, GRIDS, PASSES):
         yield Series(tuple(Setting(table, scale, num_steps, distort_limit, passes) for scale in SCALES))
     for (table, scale, passes), (num_steps, distort_limit) in itertools.product(_BEHIND_NOISE, GRIDS_WITH_NOISE):
-        if table in tables:
-            yield Series(tuple(Setting(table, scale, num_steps, distort_limit, passes, noise) for noise in NOISES))
+        yield Series(tuple(Setting(table, scale, num_steps, distort_limit, passes, noise) for noise in NOISES))
