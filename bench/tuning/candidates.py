@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 from edgedefend.defense import Defense
 from edgedefend.noise import MOST_NOISE
 
-__all__ = ["DRAWS", "GRIDS", "PASSES", "SCALES", "Series", "Setting", "all_series"]
+__all__ = ["DENOISED", "DRAWS", "GRIDS", "PASSES", "SCALES", "Series", "Setting", "all_series", "series_behind"]
+
+# Name of the table that a denoiser was trained behind.
+DENOISED = "denoiser"
 
 # How many draws an answer may be the mean of: each is one more run of the model on the board.
 DRAWS = (1, 2, 4, 8)
@@ -84,6 +87,12 @@ class Series:
     """Settings that differ in nothing but the scale of the table, or the noise, ascending."""
 
     settings: tuple[Setting, ...]
+
+
+def series_behind(passes: int) -> Iterator[Series]:
+    """Yield the series that go with a denoiser: noise before the table that it was trained behind."""
+    for num_steps, distort_limit in GRIDS_WITH_NOISE:
+        yield Series(tuple(Setting(DENOISED, 1.0, num_steps, distort_limit, passes, noise) for noise in NOISES))
 
 
 def all_series(tables: Mapping[str, NDArray[np.float32]]) -> Iterator[Series]:

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from bench.baselines.base import Ingredients
-from bench.baselines.parts import Part, part_file, save_part
+from bench.baselines.parts import part_file
 from bench.baselines.patches import PatchBase, sample_patches
 from bench.baselines.quilting import Quilting, sew
+from convert.parts import Part, save_part
 from edgedefend.errors import InputError
 
 TABLE = ((16.0,) * 8,) * 8
