@@ -23,6 +23,7 @@ from bench.robustness.store import ResultStore
 from bench.robustness.subject import Approximation, SubjectSpec, choose_photographs, open_model
 from bench.robustness.summary import summarise
 from bench.robustness.work import execute
+from convert.denoiser import file_digest
 from edgedefend.dataset import load_dataset
 from edgedefend.errors import UsageError
 
@@ -125,6 +126,7 @@ class Evaluation:
                 # Only where it is used, so that a folder of results from before there was a choice can be added to.
                 **({"passes": subject.passes} if subject.passes > 1 else {}),
                 **({"noise_std": subject.noise_std} if subject.noise_std else {}),
+                **({"denoiser_sha256": file_digest(Path(subject.denoiser))} if subject.denoiser else {}),
             },
             "seed": self.request.seed,
         }
@@ -197,10 +199,8 @@ class Evaluation:
                 "precision": "fp32 (Keras)",
                 "weights": self.model.weights,
                 "weights_sha256": subject.weights_sha256,
-                "quant_table": [list(row) for row in subject.quant_table],
                 "table": subject.table_name,
-                "num_steps": subject.num_steps,
-                "distort_limit": subject.distort_limit,
+                **self.identity()["defense"],
             },
             "provenance": self.model.provenance,
             "data": {"name": self.data.name, "n": len(self.photos), "shown": self.shown},

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from edgedefend.defense import Defense
+from edgedefend.defense import Defense, Parameters
 from edgedefend.noise import MOST_NOISE
 
 __all__ = ["DENOISED", "DRAWS", "GRIDS", "PASSES", "SCALES", "Series", "Setting", "all_series", "series_behind"]
@@ -89,10 +89,10 @@ class Series:
     settings: tuple[Setting, ...]
 
 
-def series_behind(passes: int) -> Iterator[Series]:
-    """Yield the series that go with a denoiser: noise before the table that it was trained behind."""
-    for num_steps, distort_limit in GRIDS_WITH_NOISE:
-        yield Series(tuple(Setting(DENOISED, 1.0, num_steps, distort_limit, passes, noise) for noise in NOISES))
+def series_behind(denoiser: Parameters) -> Series:
+    """Return what goes with a denoiser: more or less noise before the table and the grid that it was trained behind."""
+    grid = denoiser.num_steps, denoiser.distort_limit
+    return Series(tuple(Setting(DENOISED, 1.0, *grid, denoiser.passes, noise) for noise in NOISES))
 
 
 def all_series(tables: Mapping[str, NDArray[np.float32]]) -> Iterator[Series]:

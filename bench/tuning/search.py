@@ -108,7 +108,7 @@ class Tuner:
             identity["denoiser"] = denoiser.sha256
         bare = GradientModel(model)
         behind = bare if denoiser is None else GradientModel(denoiser.before(model))
-        series = list(all_series(tables) if denoiser is None else series_behind(denoiser.passes))
+        series = list(all_series(tables)) if denoiser is None else [series_behind(denoiser)]
         with ResultStore(folder / "tuning", identity) as store:
             search = _Search(self, bare, behind, everything, series, tables, store, seed, progress)
             result, best = search.run()

@@ -5,15 +5,18 @@ import json
 
 import numpy as np
 import pytest
-from scipy.special import log_softmax
+from scipy.special import softmax
 
+from bench.attacks.backward import Resampling
 from bench.baselines.training.loop import Request
 from bench.denoising.training import DenoiserTraining, random_view, train_denoiser
-from convert.denoiser import load_denoiser
+from convert.denoiser import build_denoiser, load_denoiser
+from convert.parts import load_part
 from edgedefend.bundle import load_bundle
 from edgedefend.dataset import load_dataset
 from edgedefend.defense import Defense
 from edgedefend.errors import InputError
+from edgedefend.grid import remap
 from edgedefend.sources import read_image
 from tests.conftest import COLORS, command_line
 
@@ -46,31 +49,54 @@ def defense():
     return Defense(np.full((8, 8), 5, np.float32), 10, 0.15, noise_std=25)
 
 
-def test_it_brings_the_answers_nearer_to_those_to_clean_pictures(photographs, defense, tmp_path):
-    """What counts is the classifier behind fresh draws, not the loss of the training."""
-    from convert.parts import load_part
+@pytest.fixture
+def lesson():
+    from bench.denoising.teacher import Teacher
+    from bench.denoising.training import _Lesson
+    from convert.models import load_model
+    from convert.tf import import_tensorflow
 
-    request = lite0_request(photographs, tmp_path, steps=80, about={"channels": 8})
-    told = []
-    path = train_denoiser(request, defense, DenoiserTraining(channels=8, epsilon=0), told.append)
-    assert sum(told) == 80
-    arrays = load_part(path).arrays
-    from convert.denoiser import build_denoiser
+    tf = import_tensorflow()
+    tf.keras.utils.set_random_seed(0)
+    network, teacher = build_denoiser((224, 224), 8), Teacher(load_model("efficientnet-lite0"))
+    optimizer = tf.keras.optimizers.Adam(3e-3)
+    optimizer.build(network.trainable_variables)
+    return _Lesson(network, optimizer, teacher), network, teacher
 
-    network = build_denoiser((224, 224), 8)
-    network.set_weights([arrays[f"weights_{number}"] for number in range(len(arrays))])
-    classify = request.model.keras_model
-    clean = np.stack(photographs[:4]).astype(np.float32)
-    wanted = log_softmax(np.asarray(classify(clean)), axis=1)
+
+def test_the_first_stage_teaches_the_pixels(photographs, defense, lesson):
+    first, network, _ = lesson
     rng = np.random.default_rng(9)
-    drawn = Defense.of(defense, rng=rng)
-    defended = np.stack([drawn(one) for one in photographs[:4] for _ in range(4)]).astype(np.float32)
-    wanted = np.repeat(wanted, 4, axis=0)
-    before, after = (
-        (np.exp(wanted) * (wanted - log_softmax(np.asarray(classify(x)), axis=1))).sum(axis=1).mean()
-        for x in (defended, network(defended))
-    )
-    assert after < 0.8 * before
+
+    def drawn(pictures: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        defended, grids = Resampling(defense).forward(np.stack(pictures), rng)
+        return defended, np.stack([remap(one, grid) for one, grid in zip(pictures, grids, strict=True)])
+
+    for _ in range(60):
+        first.pixels(*drawn(photographs[:4]))
+    # Photographs that it has not seen, behind draws that it has not seen.
+    defended, clean = drawn(photographs[6:10])
+    noisy = defended.astype(np.float32)
+    before, after = (np.square(one - clean).mean() for one in (noisy, np.asarray(network(noisy))))
+    assert after < 0.85 * before
+
+
+def test_the_second_stage_teaches_the_answers_and_the_features(photographs, defense, lesson):
+    """On one batch, over and over: there both must come down, the pixels need not."""
+    second, network, teacher = lesson
+    clean = np.stack(photographs[:2])
+    defended, _ = Resampling(defense).forward(clean, np.random.default_rng(1))
+    wanted, features = teacher.answers(clean), teacher.features(clean)
+
+    def apart() -> list[float]:
+        given = np.asarray(network(defended.astype(np.float32)))
+        found = teacher.features_of(given)
+        return [float(np.square(one - other).mean()) for one, other in zip(found, features, strict=True)]
+
+    first_apart = apart()
+    divergences = [second.answers(defended, wanted, features)[0] for _ in range(40)]
+    assert divergences[-1] < 0.7 * divergences[0]
+    assert all(after < before for before, after in zip(first_apart, apart(), strict=True))
 
 
 def test_an_interrupted_training_ends_as_an_uninterrupted_one(photographs, defense, tmp_path):
@@ -102,8 +128,6 @@ def test_the_attack_in_the_training_harms(photographs, defense, tmp_path):
     for epsilon in (0.0, 0.05):
         request = lite0_request(photographs, tmp_path / str(epsilon), steps=1)
         path = train_denoiser(request, defense, DenoiserTraining(4, epsilon), lambda done: None)
-        from convert.parts import load_part
-
         losses[epsilon] = load_part(path).facts["first_loss"]
     assert losses[0.05] > 1.2 * losses[0.0]
 
@@ -131,7 +155,7 @@ def test_without_a_model_there_is_nothing_to_train_with(photographs, defense, tm
 def test_the_learning_rate_rises_and_falls():
     training = DenoiserTraining(learning_rate=1.0)
     rates = [training.rate(step, 500) for step in range(500)]
-    assert rates[0] == pytest.approx(1 / 10) and max(rates) > 0.95 and rates[-1] == pytest.approx(0.02)
+    assert rates[0] == pytest.approx(1 / 15) and max(rates) > 0.95 and rates[-1] == pytest.approx(0.02)
     assert np.argmax(rates) < 60
 
 
@@ -158,7 +182,8 @@ def test_answers_and_features_are_those_of_the_model(color_model_file):
     model = load_model(str(color_model_file), settings=load_settings(color_model_file.with_suffix(".toml")))
     pictures = np.random.default_rng(0).integers(0, 256, (2, *model.input_size, 3), dtype=np.uint8)
     teacher = Teacher(model)
-    assert np.allclose(teacher.answers(pictures), np.asarray(model.keras_model(pictures.astype(np.float32))), atol=1e-5)
+    logits = np.asarray(model.keras_model(pictures.astype(np.float32)))
+    assert model.output == "logits" and np.allclose(teacher.answers(pictures), softmax(logits, axis=1), atol=1e-5)
     features = teacher.features(pictures)
     assert features and all(np.asarray(one).std() > 0 for one in features)
 
@@ -198,6 +223,7 @@ def test_convert_makes_it_part_of_the_model_and_takes_its_defence(
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "robust" / "robustness.json").read_text())
     assert found["defenses"]["ours"]["clean_accuracy"]["n"] == 2
+    assert found["bundle"]["denoiser_sha256"] == load_denoiser(trained[0]).sha256 and found["bundle"]["noise_std"] == 30
 
 
 def test_tuning_chooses_noise_that_goes_with_it(trained, color_model_file, color_photographs, tmp_path):
