@@ -32,14 +32,14 @@ __all__ = ["train_denoiser"]
 )
 @click.option("--table-scale", type=click.FloatRange(0, 16, min_open=True), default=0.25, show_default=True)
 @click.option("--num-steps", type=click.IntRange(1, 1024), default=10, show_default=True, help="Grid cells an axis.")
-@click.option("--distort-limit", type=float, default=0.15, show_default=True, help="Stretch of a cell, 0 to below 1.")
+@click.option("--distort-limit", type=float, default=0.25, show_default=True, help="Stretch of a cell, 0 to below 1.")
 @click.option("--passes", type=click.IntRange(1, 16), default=1, show_default=True, help="Of the quantiser.")
-@click.option("--noise", type=float, default=12.0, show_default=True, help="Noise before it, in pixel levels.")
+@click.option("--noise", type=float, default=14.0, show_default=True, help="Noise before it, in pixel levels.")
 @click.option(
-    "--epsilon", type=click.FloatRange(0, 1), default=0.006, show_default=True, help="Attacks, l2_rms; 0: none."
+    "--epsilon", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Attacks while training, l2_rms."
 )
 @click.option("--channels", type=click.IntRange(1, 256), default=24, show_default=True, help="Width of the network.")
-@click.option("--steps", type=click.IntRange(1), default=1200, show_default=True)
+@click.option("--steps", type=click.IntRange(1), default=1500, show_default=True)
 @click.option("--batch", type=click.IntRange(1), default=16, show_default=True, help="Photographs a step.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 def train_denoiser(

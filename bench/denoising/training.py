@@ -39,7 +39,7 @@ __all__ = ["DenoiserTraining", "photographs_for", "random_view", "train_denoiser
 _LEAST_SIDE, _MOST_ASPECT = 0.7, 1.15
 # Sizes of attack, of the one that is asked for: the answer shall be right at all of them.
 _STRENGTHS = (0.3, 1.3)
-_PIXELS_ALONE = 0.25  # of the steps
+_PIXELS_ALONE = 0.4  # of the steps: they are cheap
 _WARM_UP, _LAST_RATE = 0.03, 0.02  # of the steps of either stage; of the rate
 
 
@@ -58,7 +58,7 @@ class DenoiserTraining:
     """
 
     channels: int = 24
-    epsilon: float = 0.006
+    epsilon: float = 0.0
     learning_rate: float = 1.5e-3
 
     def rate(self, step: int, steps: int) -> float:

@@ -100,7 +100,7 @@ def test_the_second_stage_teaches_the_answers_and_the_features(photographs, defe
 
 
 def test_an_interrupted_training_ends_as_an_uninterrupted_one(photographs, defense, tmp_path):
-    training = DenoiserTraining(channels=4)
+    training = DenoiserTraining(channels=4, epsilon=0.01)
     whole = train_denoiser(lite0_request(photographs, tmp_path / "a", steps=3), defense, training, lambda done: None)
 
     def stop(done: int) -> None:
@@ -194,7 +194,7 @@ def test_answers_and_features_are_those_of_the_model(color_model_file):
 def test_its_file_says_what_it_was_trained_for(trained, color_photographs):
     path, run = trained
     found = load_denoiser(path)
-    assert (found.noise_std, found.channels, found.distort_limit) == (30, 4, 0.15)
+    assert (found.noise_std, found.channels, found.distort_limit) == (30, 4, 0.25)
     assert len(found.photographs) == 6 and "6 photographs" in run.stdout
     data = load_dataset(color_photographs, list(COLORS))
     assert len(found.not_trained_on(data)) == len(data) - 6
