@@ -84,15 +84,24 @@ class Setting:
 
 @dataclass(frozen=True)
 class Series:
-    """Settings that differ in nothing but the scale of the table, or the noise, ascending."""
+    """Settings that differ in nothing but the scale of the table, or the noise, ascending.
+
+    `falls` says whether one of them can only lose accuracy against those before it: then the first that loses too much
+    is the last that is asked about.
+    """
 
     settings: tuple[Setting, ...]
+    falls: bool = True
 
 
 def series_behind(denoiser: Parameters) -> Series:
-    """Return what goes with a denoiser: more or less noise before the table and the grid that it was trained behind."""
+    """Return what goes with a denoiser: more or less noise before the table and the grid that it was trained behind.
+
+    With less noise than it was trained for it takes details for noise: accuracy need not fall along the series.
+    """
     grid = denoiser.num_steps, denoiser.distort_limit
-    return Series(tuple(Setting(DENOISED, 1.0, *grid, denoiser.passes, noise) for noise in NOISES))
+    settings = tuple(Setting(DENOISED, 1.0, *grid, denoiser.passes, noise) for noise in NOISES)
+    return Series(settings, falls=False)
 
 
 def all_series(tables: Mapping[str, NDArray[np.float32]]) -> Iterator[Series]:

@@ -8,16 +8,23 @@ import cv2
 import numpy as np
 import pytest
 
+from bench.attacks.model import GradientModel
 from bench.robustness.figures import trade_off
+from bench.robustness.store import ResultStore
 from bench.tuning import candidates
 from bench.tuning.answers import combined_answers
-from bench.tuning.candidates import GRIDS, NOISES, SCALES, Setting, all_series
-from bench.tuning.screening import Screened, _standard_error
+from bench.tuning.candidates import GRIDS, NOISES, SCALES, Series, Setting, all_series
+from bench.tuning.contest import Pictures
+from bench.tuning.screening import Screened, _standard_error, screen
 from bench.tuning.search import _strongest
 from convert.commands import _echo_tuning
+from convert.model_settings import load_settings
+from convert.models import load_model
 from convert.pipeline import Tuned
 from edgedefend.bundle import load_bundle
 from edgedefend.classifier import Classifier
+from edgedefend.dataset import load_dataset
+from edgedefend.sources import fit_image, read_image
 from edgedefend.statistics import proportion
 from tests.conftest import command_line, one_line
 
@@ -214,6 +221,26 @@ def test_a_loss_within_the_budget_by_luck_alone_is_not_within_it():
     error = np.sqrt(((lost - lost.mean()) ** 2).sum() / 3 / 4)
     assert _standard_error([1, 0.5, 0, 0.25], right) == pytest.approx(error)
     assert _standard_error([1.0], right[:1]) == 0
+
+
+@pytest.mark.parametrize(("falls", "asked"), [(True, 1), (False, 2)])
+def test_a_series_ends_at_what_loses_too_much_only_where_accuracy_cannot_rise_again(
+    falls, asked, color_model_file, color_photographs, tmp_path
+):
+    model = load_model(str(color_model_file), settings=load_settings(color_model_file.with_suffix(".toml")))
+    data = list(load_dataset(color_photographs, model.labels))[:3]
+    shown = np.stack([fit_image(read_image(one.path), *model.input_size) for one in data])
+    labels = np.array([one.label for one in data], np.int32)
+    photographs = Pictures(shown, labels, labels, tuple(one.path.name for one in data))
+    # A step of 2048 leaves nothing of a picture; one of 5 nearly all.
+    series = Series(tuple(Setting("t", scale, *GRIDS[0], 1) for scale in (1000, 1)), falls)
+    with ResultStore(tmp_path, {}) as store:
+        found = screen(
+            GradientModel(model), [series], {"t": np.full((8, 8), 5, np.float32)}, photographs, np.ones(3, bool), 0.9,
+            store, most_draws=1, seed=0, tick=lambda done: None,
+        )  # fmt: skip
+    assert [one.accuracy[1] >= 0.9 for one in found] == [False, True][:asked]
+    assert len(_strongest(found, 0.9)) == asked - 1
 
 
 def test_every_series_is_random_ascends_and_has_the_published_setting_among_it():
