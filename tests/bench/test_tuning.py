@@ -23,8 +23,6 @@ from convert.models import load_model
 from convert.pipeline import Tuned
 from edgedefend.bundle import load_bundle
 from edgedefend.classifier import Classifier
-from edgedefend.dataset import load_dataset
-from edgedefend.sources import fit_image, read_image
 from edgedefend.statistics import proportion
 from tests.conftest import command_line, one_line
 
@@ -225,14 +223,14 @@ def test_a_loss_within_the_budget_by_luck_alone_is_not_within_it():
 
 @pytest.mark.parametrize(("falls", "asked"), [(True, 1), (False, 2)])
 def test_a_series_ends_at_what_loses_too_much_only_where_accuracy_cannot_rise_again(
-    falls, asked, color_model_file, color_photographs, tmp_path
+    falls, asked, color_model_file, tmp_path
 ):
     model = load_model(str(color_model_file), settings=load_settings(color_model_file.with_suffix(".toml")))
-    data = list(load_dataset(color_photographs, model.labels))[:3]
-    shown = np.stack([fit_image(read_image(one.path), *model.input_size) for one in data])
-    labels = np.array([one.label for one in data], np.int32)
-    photographs = Pictures(shown, labels, labels, tuple(one.path.name for one in data))
-    # A step of 2048 leaves nothing of a picture; one of 5 nearly all.
+    labels = np.arange(3, dtype=np.int32)
+    shown = np.full((3, *model.input_size, 3), 20, np.uint8)
+    shown[labels, ..., labels] = 90
+    photographs = Pictures(shown, labels, labels, ("red", "green", "blue"))
+    # A step of 2048 leaves nothing of dark pictures; one of 5 nearly all.
     series = Series(tuple(Setting("t", scale, *GRIDS[0], 1) for scale in (1000, 1)), falls)
     with ResultStore(tmp_path, {}) as store:
         found = screen(
