@@ -115,18 +115,10 @@ def _tuner(max_accuracy_drop: float, **limits: int) -> Any:
     show_default=True,
     help="... with at most so many runs of the model an answer.",
 )
-@click.option(
-    "--denoiser",
-    type=click.Path(path_type=Path),
-    help="Put the network of `bench train-denoiser` before the model, and the defence it was trained behind before it.",
-)
 @click.option("--pack", is_flag=True, help="Write each bundle as one zip file as well.")
 @click.option("--force", is_flag=True, help="Replace bundles that are there.")
 @threads_option
-@click.pass_context
 def convert(
-    context: click.Context,
-    /,
     scale: float | None,
     offset: float | None,
     settings: Path | None,
@@ -140,17 +132,11 @@ def convert(
 
     An interrupted run goes on where it stopped when the same command is given again.
     """
-    from click.core import ParameterSource
-
     from convert.models import InputSettings, load_settings
     from convert.pipeline import ConvertSettings, ParityError, convert_model
 
     if settings is not None and (scale is not None or offset is not None):
         raise click.UsageError("--scale and --offset stand in the --settings file already")
-    if options["denoiser"] is not None:
-        for name in ("table", "num_steps", "distort_limit"):
-            if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
-                raise click.UsageError(f"--{name.replace('_', '-')} is the denoiser's own: it was trained behind it")
     input_settings = None
     if settings is not None:
         input_settings = load_settings(settings)
@@ -181,8 +167,7 @@ def convert(
     if done.defense.measured:
         _echo_tuning(done.defense.measured, wanted.out, max_accuracy_drop or 0.0)
     if known:
-        network = "Keras" if wanted.denoiser is None else "Keras, denoiser included"
-        click.echo(f"{network}: accuracy {format_proportion(proportion(done.keras_correct, done.n))}")
+        click.echo(f"Keras: accuracy {format_proportion(proportion(done.keras_correct, done.n))}")
     else:
         click.echo("weights are random: no accuracy is reported, only time and agreement")
     rows = []

@@ -31,11 +31,11 @@ def fold_batch_normalization(network: Any) -> Any:
     Returns
     -------
     keras.Model
-        For inference only. `network` itself where there is nothing to fold, where layers are not all Keras' own or ours
-        (a copy of others may not be one), or where the copy answers differently.
+        For inference only. `network` itself where there is nothing to fold, where layers are not all Keras' own (a copy
+        of those may not be one), or where the copy answers differently.
     """
     inside = [network, *_networks_in(network)]
-    if not all(map(_only_known_layers, inside)) or not any(map(_foldable, inside)):
+    if not all(map(_only_layers_of_keras, inside)) or not any(map(_foldable, inside)):
         return network
     folded = _copy(network)
     levels = np.random.default_rng(0).uniform(0, 255, (2, *network.input_shape[1:])).astype(np.float32)
@@ -69,8 +69,8 @@ def _networks_in(network: Any) -> list[Any]:
     return layers + [inner for layer in layers for inner in _networks_in(layer)]
 
 
-def _only_known_layers(network: Any) -> bool:
-    return all(type(layer).__module__.startswith(("keras.", "convert.")) for layer in network.layers)
+def _only_layers_of_keras(network: Any) -> bool:
+    return all(type(layer).__module__.startswith("keras.") for layer in network.layers)
 
 
 def _copy(network: Any) -> Any:

@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 import edgedefend
 from convert.adversary import IFGSM
 from convert.bundle_writer import pack_bundle, write_bundle
-from convert.denoiser import Denoiser, load_denoiser
 from convert.export import Parity, encode, export_tflite, keras_outputs, measure_parity
 from convert.models import InputSettings, LoadedModel, load_model
 from convert.quant_table import count_votes, table_from_votes
@@ -87,7 +86,6 @@ class ConvertSettings:
     threads: int = field(default_factory=available_threads)
     command: str = ""
     tuner: Tuner | None = None
-    denoiser: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -136,15 +134,11 @@ class Tuner(Protocol):
         images: Sequence[NDArray[np.uint8]],
         learned: NDArray[np.float32],
         *,
-        denoiser: Denoiser | None,
         folder: Path,
         seed: int,
         progress: Progress,
     ) -> Tuned:
-        """Return the best defence for photographs at the model's size, given the table that was learned from them.
-
-        With a denoiser the best one that goes with it, `learned` then being the table that it was trained behind.
-        """
+        """Return the best defence for photographs at the model's size, given the table that was learned from them."""
 
 
 @dataclass(frozen=True)
@@ -257,36 +251,6 @@ def _learn_table(
     }
 
 
-def _first_defense(
-    settings: ConvertSettings,
-    model: LoadedModel,
-    denoiser: Denoiser | None,
-    data: Dataset,
-    images: Sequence[NDArray[np.uint8]],
-    work: _Work,
-    progress: Progress,
-) -> Tuned:
-    """Return the defence that is asked for, its table learned, given, or the denoiser's; nothing is tuned yet."""
-    if denoiser is not None:
-        name, table = f"that {denoiser.name} was trained behind", denoiser.quant_table
-        table_file = {"name": name, "generator": "given", "quant_table": table.tolist()}
-    elif settings.table == "learn":
-        table_file = _learn_table(settings, model, data, images, work, progress)
-    else:
-        table = load_quant_table(settings.table)
-        table_file = {"name": settings.table, "generator": "given", "quant_table": table.tolist()}
-    write_file(settings.out / "quant_table.json", (json.dumps(table_file, indent=1) + "\n").encode())
-    if "votes" in table_file:
-        from convert.plots import votes_and_table
-
-        write_file(settings.out / "quant_table.png", votes_and_table(table_file))
-    if denoiser is not None:
-        return Tuned(
-            table_file, denoiser.num_steps, denoiser.distort_limit, passes=denoiser.passes, noise_std=denoiser.noise_std
-        )
-    return Tuned(table_file, settings.num_steps, settings.distort_limit)
-
-
 def _golden(
     content: bytes, precision: str, images: Sequence[NDArray[np.uint8]], defense: Defense, threads: int
 ) -> Golden:
@@ -355,31 +319,42 @@ def convert_model(settings: ConvertSettings, progress: Progress) -> Converted:
     present = [str(settings.out / name) for name in settings.precisions if (settings.out / name).exists()]
     if present and not settings.force:
         raise InputError(f"{present[0]}: exists already: give --force to replace it, or another --out")
-    denoiser = None if settings.denoiser is None else load_denoiser(settings.denoiser)
-    if denoiser is None and settings.table != "learn":
-        load_quant_table(settings.table)  # a wrong name is better known before the model is loaded
+    fixed_table = None if settings.table == "learn" else load_quant_table(settings.table)
 
     settings.out.mkdir(parents=True, exist_ok=True)
     work = _Work(settings.out / WORK)
     model = load_model(settings.model, weights=settings.weights, settings=settings.input_settings, seed=settings.seed)
     spec = InputSpec(*model.input_size, "RGB", settings.resize, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
-    exported = model if denoiser is None else denoiser.before(model)
     data = load_dataset(settings.data, model.labels).first(settings.limit)
-    if denoiser is not None:
-        data = denoiser.not_trained_on(data)
     with progress("reading photographs", len(data)) as tick:
         images = _load_images(data, spec, tick)
-    tuned = first = _first_defense(settings, model, denoiser, data, images, work, progress)
+    if fixed_table is None:
+        table_file = _learn_table(settings, model, data, images, work, progress)
+    else:
+        table_file = {"name": settings.table, "generator": "given", "quant_table": fixed_table.tolist()}
+    table_bytes = (json.dumps(table_file, indent=1) + "\n").encode()
+    write_file(settings.out / "quant_table.json", table_bytes)
+    if fixed_table is None:
+        from convert.plots import votes_and_table
+
+        write_file(settings.out / "quant_table.png", votes_and_table(table_file))
+
+    tuned = Tuned(table_file, settings.num_steps, settings.distort_limit)
     if settings.tuner is not None:
-        table = np.array(first.table_file["quant_table"], np.float32)
         tuned = settings.tuner(
-            model, data, images, table, denoiser=denoiser, folder=settings.out, seed=settings.seed, progress=progress
+            model,
+            data,
+            images,
+            np.array(table_file["quant_table"], np.float32),
+            folder=settings.out,
+            seed=settings.seed,
+            progress=progress,
         )
     with progress("asking Keras", len(images)) as tick:
-        expected = keras_outputs(exported, images, tick)
+        expected = keras_outputs(model, images, tick)
     if not np.isfinite(expected).all():
         raise InputError(f"{settings.model}: the Keras model's own output is not a number (NaN or infinity)")
-    step = _PrecisionStep(settings, exported, spec, data, images, expected, tuned, work, progress)
+    step = _PrecisionStep(settings, model, spec, data, images, expected, tuned, work, progress)
     bundles: dict[str, Bundle] = {}
     parities: dict[str, Parity] = {}
     refused: dict[str, str] = {}
@@ -392,7 +367,7 @@ def convert_model(settings: ConvertSettings, progress: Progress) -> Converted:
     shutil.rmtree(work.folder, ignore_errors=True)
     truth = np.array([photograph.label for photograph in data])
     keras_correct = int((expected.argmax(axis=1) == truth).sum())
-    return Converted(bundles, parities, refused, first.table_file, model.weights, keras_correct, len(images), tuned)
+    return Converted(bundles, parities, refused, table_file, model.weights, keras_correct, len(images), tuned)
 
 
 @dataclass(frozen=True)

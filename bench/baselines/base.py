@@ -35,8 +35,6 @@ class Ingredients:
         The folder that `bench train-baseline` writes: patch base, generative model, denoiser, retrained weights.
     weights_sha256 : str
         Of the model behind the defence: a part that was trained on another model is refused. "" takes any.
-    denoiser : Path, optional
-        The file of the network between our own method and the model.
     """
 
     quant_table: tuple[tuple[float, ...], ...]
@@ -46,7 +44,6 @@ class Ingredients:
     weights_sha256: str = ""
     passes: int = 1
     noise_std: float = 0.0
-    denoiser: Path | None = None
 
     def defense(self) -> Defense:
         """Return our own method."""

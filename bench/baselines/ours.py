@@ -6,8 +6,6 @@ import numpy as np
 
 from bench.attacks.backward import draw_with
 from bench.baselines.base import Baseline, Ingredients, Picture
-from convert.denoiser import load_denoiser
-from convert.models import LoadedModel
 
 __all__ = ["Ours"]
 
@@ -25,11 +23,6 @@ class Ours(Baseline):
     def __init__(self, ingredients: Ingredients) -> None:
         super().__init__(ingredients)
         self.defense = ingredients.defense()
-
-    def classifier(self, model: LoadedModel) -> LoadedModel:
-        """Return the classifier with the denoiser in front of it, where there is one."""
-        denoiser = self.ingredients.denoiser
-        return model if denoiser is None else load_denoiser(denoiser).before(model)
 
     def one(self, picture: Picture, rng: np.random.Generator) -> Picture:
         """Defend with draws from `rng` instead of the operating system's randomness: a run can be repeated."""

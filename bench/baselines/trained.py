@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from bench.baselines.base import Baseline, Ingredients
-from bench.baselines.parts import part_for, why_missing
-from convert.parts import Part
+from bench.baselines.parts import Part, part_for, why_missing
 from edgedefend.errors import InputError
 
 __all__ = ["TrainedBaseline"]

@@ -47,11 +47,6 @@ COMMANDS = {
         "Make the part that a defence of the comparison needs.",
         "convert",
     ),
-    "train-denoiser": (
-        "bench.commands.train_denoiser:train_denoiser",
-        "Train the network that convert --denoiser puts in front of the classifier.",
-        "bench,convert",
-    ),
     "delegation": (
         "bench.commands.delegation:delegation",
         "A model as TensorFlow converts it, and as the runtime's delegate takes it.",

@@ -78,7 +78,6 @@ def _progress() -> Callable[[float, float], Any]:
 @click.option("--settings", type=click.Path(path_type=Path), help="TOML of your own model, as for convert.")
 @click.option("--quant-table", help="A shipped table's name or a JSON file (default: the bundle's own).")
 @click.option("--trained", type=click.Path(path_type=Path), help="Trained parts of other defences (train-baseline).")
-@click.option("--denoiser", type=click.Path(path_type=Path), help="What train-denoiser wrote and convert included.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Local processes.")
 @click.option("--engine", "engine_name", type=click.Choice(["local", "dask"]), default="local", show_default=True)
@@ -100,7 +99,6 @@ def robustness(
     settings: Path | None,
     quant_table: str | None,
     trained: Path | None,
-    denoiser: Path | None,
     seed: int,
     workers: int,
     engine_name: str,
@@ -125,9 +123,8 @@ def robustness(
         raise click.UsageError("--epsilon is an l2_rms of images in [0, 1]: above 0, at most 1")
     where = engine(engine_name, workers=workers, scheduler=scheduler)
     subject = subject_of(
-        model, model=keras_model, weights=weights, settings=settings, table=quant_table, seed=seed, trained=trained,
-        denoiser=denoiser,
-    )  # fmt: skip
+        model, model=keras_model, weights=weights, settings=settings, table=quant_table, seed=seed, trained=trained
+    )
     images = numbers.pop("images")
     sizes = Sizes.quick(images or _QUICK_IMAGES) if quick else Sizes(images or 100)
     given = {name: value for name, value in numbers.items() if value is not None}

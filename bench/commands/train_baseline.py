@@ -44,9 +44,9 @@ def train_baseline(
 
     An interrupted training goes on where it stopped when the same command is given again.
     """
+    from bench.baselines.parts import load_part
     from bench.baselines.training.loop import Request
     from convert.models import imagenet_labels, load_model
-    from convert.parts import load_part
     from edgedefend.dataset import load_dataset
     from edgedefend.errors import InputError
     from edgedefend.sources import fit_image, read_image

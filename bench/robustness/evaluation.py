@@ -23,7 +23,6 @@ from bench.robustness.store import ResultStore
 from bench.robustness.subject import Approximation, SubjectSpec, choose_photographs, open_model
 from bench.robustness.summary import summarise
 from bench.robustness.work import execute
-from convert.denoiser import file_digest
 from edgedefend.dataset import load_dataset
 from edgedefend.errors import UsageError
 
@@ -126,7 +125,6 @@ class Evaluation:
                 # Only where it is used, so that a folder of results from before there was a choice can be added to.
                 **({"passes": subject.passes} if subject.passes > 1 else {}),
                 **({"noise_std": subject.noise_std} if subject.noise_std else {}),
-                **({"denoiser_sha256": file_digest(Path(subject.denoiser))} if subject.denoiser else {}),
             },
             "seed": self.request.seed,
         }

@@ -22,7 +22,6 @@ def _ingredients(subject: SubjectSpec) -> Ingredients:
         subject.weights_sha256,
         subject.passes,
         subject.noise_std,
-        None if subject.denoiser is None else Path(subject.denoiser),
     )
 
 

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from bench.attacks.base import to_unit
 from bench.robustness.cells import Photo
-from convert.denoiser import load_denoiser
 from convert.models import ZOO, LoadedModel, load_model, load_settings
 from convert.pipeline import target_classes
 from edgedefend.bundle import MANIFEST, load_bundle
@@ -45,8 +44,7 @@ class SubjectSpec:
     """Where a worker finds the model and what its defence is; it can be pickled and hashed.
 
     `model` and `weights` are those of `convert.models.load_model`, `settings` the TOML of an own model; `trained` is
-    the folder with the trained parts of other defences, `approximation` the auto-encoder of the learned attack,
-    `denoiser` the file of the network between the defence and the model.
+    the folder with the trained parts of other defences, `approximation` the auto-encoder of the learned attack.
     """
 
     model: str
@@ -63,7 +61,6 @@ class SubjectSpec:
     approximation: Approximation | None = None
     passes: int = 1
     noise_std: float = 0.0
-    denoiser: str | None = None
 
     def defense(self, rng: np.random.Generator | None = None) -> Defense:
         """Return the defence; `rng` makes it predictable."""
@@ -79,7 +76,6 @@ def subject_of(
     table: str | None = None,
     seed: int = 0,
     trained: Path | None = None,
-    denoiser: Path | None = None,
 ) -> SubjectSpec:
     """Find out what is to be evaluated.
 
@@ -97,8 +93,6 @@ def subject_of(
         A shipped table's name or a JSON file; by default the bundle's, or the one learned for a zoo model.
     trained : Path, optional
         What `bench train-baseline` wrote.
-    denoiser : Path, optional
-        What `bench train-denoiser` wrote: of a bundle, the one that is part of its model.
 
     Raises
     ------
@@ -111,7 +105,6 @@ def subject_of(
             f"{spec}: a TFLite model has no gradients, so no white-box attack can be run on it: give the bundle, a "
             "model of the zoo, or the .keras, .h5 or SavedModel that it was converted from"
         )
-    between = None if denoiser is None else load_denoiser(denoiser)
     known_hash, num_steps, distort_limit, resize, passes, noise_std = "", 10, 0.25, "stretch", 1, 0.0
     quant_table, table_name = None, table or ""
     if spec not in ZOO and (path.suffix == ".zip" or (path / MANIFEST).exists()):
@@ -129,18 +122,11 @@ def subject_of(
         known_hash = str(facts.get("weights_sha256", ""))
         num_steps, distort_limit, resize = bundle.num_steps, bundle.distort_limit, bundle.input.resize
         passes, noise_std = bundle.passes, bundle.noise_std
-        included = str(facts.get("denoiser_sha256", ""))
-        if included != ("" if between is None else between.sha256):
-            wanted = f"the denoiser {facts.get('denoiser')} ({included[:12]})" if included else "no denoiser"
-            raise InputError(f"{spec}: its model includes {wanted}: give just that with --denoiser")
         quant_table, table_name = bundle.quant_table, table_name or str(path)
     elif model is not None:
         raise InputError(f"{spec}: --model is for a bundle; this is a model itself")
     else:
         origin = spec
-        if between is not None:
-            num_steps, distort_limit, passes = between.num_steps, between.distort_limit, between.passes
-            noise_std, quant_table, table_name = between.noise_std, between.quant_table, table_name or between.name
     if table is not None:
         quant_table = load_quant_table(table)
     if quant_table is None:
@@ -150,7 +136,7 @@ def subject_of(
     spec_without_hash = SubjectSpec(
         origin, weights, None if settings is None else str(settings), seed, resize, rows, num_steps, distort_limit,
         table_name, "", None if trained is None else str(trained), passes=passes,
-        noise_std=noise_std, denoiser=None if denoiser is None else str(denoiser.resolve()),
+        noise_std=noise_std,
     )  # fmt: skip
     actual = open_model(spec_without_hash).provenance.get("weights_sha256", "")
     if known_hash and actual != known_hash:
@@ -223,8 +209,6 @@ def choose_photographs(
     """
     model = open_model(spec)
     size = model.input_size
-    if spec.denoiser is not None:
-        data = load_denoiser(Path(spec.denoiser)).not_trained_on(data)
     targets = target_classes(data, len(model.labels), spec.seed)
     chosen: list[Photo] = []
     seen = 0

@@ -9,13 +9,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from edgedefend.defense import Defense, Parameters
+from edgedefend.defense import Defense
 from edgedefend.noise import MOST_NOISE
 
-__all__ = ["DENOISED", "DRAWS", "GRIDS", "PASSES", "SCALES", "Series", "Setting", "all_series", "series_behind"]
-
-# Name of the table that a denoiser was trained behind.
-DENOISED = "denoiser"
+__all__ = ["DRAWS", "GRIDS", "PASSES", "SCALES", "Series", "Setting", "all_series"]
 
 # How many draws an answer may be the mean of: each is one more run of the model on the board.
 DRAWS = (1, 2, 4, 8)
@@ -84,24 +81,9 @@ class Setting:
 
 @dataclass(frozen=True)
 class Series:
-    """Settings that differ in nothing but the scale of the table, or the noise, ascending.
-
-    `falls` says whether one of them can only lose accuracy against those before it: then the first that loses too much
-    is the last that is asked about.
-    """
+    """Settings that differ in nothing but the scale of the table, or the noise, ascending."""
 
     settings: tuple[Setting, ...]
-    falls: bool = True
-
-
-def series_behind(denoiser: Parameters) -> Series:
-    """Return what goes with a denoiser: more or less noise before the table and the grid that it was trained behind.
-
-    With less noise than it was trained for it takes details for noise: accuracy need not fall along the series.
-    """
-    grid = denoiser.num_steps, denoiser.distort_limit
-    settings = tuple(Setting(DENOISED, 1.0, *grid, denoiser.passes, noise) for noise in NOISES)
-    return Series(settings, falls=False)
 
 
 def all_series(tables: Mapping[str, NDArray[np.float32]]) -> Iterator[Series]:

@@ -105,15 +105,10 @@ class Contest:
         Keeps every result; what it has already is not measured again.
     effort : Effort
     seed : int
-    behind : GradientModel, optional
-        What stands behind a defence, where it is not the model itself: a denoiser in front of it.
     """
 
-    def __init__(
-        self, model: GradientModel, store: ResultStore, effort: Effort, seed: int, behind: GradientModel | None = None
-    ) -> None:
-        self._model, self._behind, self._store = model, behind or model, store
-        self._effort, self._seed = effort, seed
+    def __init__(self, model: GradientModel, store: ResultStore, effort: Effort, seed: int) -> None:
+        self._model, self._store, self._effort, self._seed = model, store, effort, seed
 
     def smallest(
         self,
@@ -166,9 +161,8 @@ class Contest:
         effort, clean = self._effort, pictures.pictures
         seeds = np.random.SeedSequence([self._seed, *f"{purpose} {pictures.names[0]}".encode()]).spawn(3)
         attack_rng, shrink_rng, judge_rng = (np.random.default_rng(seed) for seed in seeds)
-        model = self._model if defense is None else self._behind
         result = Decoupled(steps=effort.steps, fresh_draws=1)(
-            model if defense is None else adaptive_model(model, defense, eot_samples=effort.eot_samples),
+            self._model if defense is None else adaptive_model(self._model, defense, eot_samples=effort.eot_samples),
             to_unit(clean),
             pictures.labels,
             pictures.targets,
@@ -189,7 +183,7 @@ class Contest:
         ]
         everybody = np.arange(len(pictures))
         for draws in judged:
-            jury = _Jury(model, defense, pictures.targets, draws, judge_rng)
+            jury = _Jury(self._model, defense, pictures.targets, draws, judge_rng)
             rates = jury(sent, everybody)
             won = np.flatnonzero(rates >= SUCCESS)
             rows, smaller = smallest_scales(result.images, clean, won, replace(jury, rng=shrink_rng), norm="l2_rms")

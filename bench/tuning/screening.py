@@ -113,7 +113,7 @@ def screen(
             found.append(screened)
             tick(1)
             left -= 1
-            if one.falls and screened.accuracy[max(numbers)] < floor:
+            if screened.accuracy[max(numbers)] < floor:
                 break
         tick(left)
     return found

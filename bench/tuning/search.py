@@ -22,10 +22,9 @@ from bench.robustness.curve import distortion_ratio
 from bench.robustness.figures import trade_off
 from bench.robustness.store import ResultStore
 from bench.tuning.answers import bare_answers
-from bench.tuning.candidates import DENOISED, DRAWS, Series, all_series, series_behind
+from bench.tuning.candidates import DRAWS, all_series
 from bench.tuning.contest import Contest, Effort, Pictures
 from bench.tuning.screening import Screened, accuracies, screen
-from convert.denoiser import Denoiser
 from convert.models import LoadedModel
 from convert.pipeline import Progress, Tuned, target_classes
 from edgedefend.dataset import Dataset
@@ -67,7 +66,6 @@ class Tuner:
         images: Sequence[NDArray[np.uint8]],
         learned: NDArray[np.float32],
         *,
-        denoiser: Denoiser | None = None,
         folder: Path,
         seed: int,
         progress: Progress,
@@ -83,10 +81,7 @@ class Tuner:
         """
         if model.weights == "random":
             raise InputError(f"{model.name}: has random weights: there is no accuracy to keep (--max-accuracy-drop)")
-        if denoiser is None:
-            tables = {"learned": learned, "feature-distillation": load_quant_table("feature-distillation")}
-        else:
-            tables = {DENOISED: denoiser.quant_table}
+        tables = {"learned": learned, "feature-distillation": load_quant_table("feature-distillation")}
         everything = Pictures(
             np.stack(images),
             np.array([photograph.label for photograph in data], np.int32),
@@ -104,13 +99,9 @@ class Tuner:
             "effort": [self.effort.steps, self.effort.eot_samples, self.effort.largest],
             "seed": seed,
         }
-        if denoiser is not None:
-            identity["denoiser"] = denoiser.sha256
         bare = GradientModel(model)
-        behind = bare if denoiser is None else GradientModel(denoiser.before(model))
-        series = list(all_series(tables)) if denoiser is None else [series_behind(denoiser)]
         with ResultStore(folder / "tuning", identity) as store:
-            search = _Search(self, bare, behind, everything, series, tables, store, seed, progress)
+            search = _Search(self, bare, everything, tables, store, seed, progress)
             result, best = search.run()
         result["identity"] = identity
         write_file(folder / "tuning.json", (json.dumps(result, indent=1, allow_nan=False) + "\n").encode())
@@ -134,13 +125,11 @@ class Tuner:
 
 @dataclass(frozen=True)
 class _Search:
-    """One search with everything that it is about; `behind` is what stands behind a defence."""
+    """One search with everything that it is about."""
 
     tuner: Tuner
     model: GradientModel
-    behind: GradientModel
     everything: Pictures
-    series: Sequence[Series]
     tables: Mapping[str, NDArray[np.float32]]
     store: ResultStore
     seed: int
@@ -208,14 +197,15 @@ class _Search:
         }, best
 
     def _screen(self, photographs: Pictures, right: NDArray[np.bool_], floor: float) -> list[Screened]:
-        with self.progress("what settings cost", sum(len(one.settings) for one in self.series)) as tick:
+        series = list(all_series(self.tables))
+        with self.progress("what settings cost", sum(len(one.settings) for one in series)) as tick:
             return screen(
-                self.behind, self.series, self.tables, photographs, right, floor, self.store,
+                self.model, series, self.tables, photographs, right, floor, self.store,
                 most_draws=self.tuner.most_draws, seed=self.seed, tick=tick,
             )  # fmt: skip
 
     def _contest(self, effort: Effort) -> Contest:
-        return Contest(self.model, self.store, effort, self.seed, self.behind)
+        return Contest(self.model, self.store, effort, self.seed)
 
     def _halve(
         self, fit: list[Screened], floor: float, photographs: Pictures, accuracy: float
@@ -258,7 +248,7 @@ class _Search:
         """
         numbers = [count for count in DRAWS if count <= self.tuner.most_draws]
         rng = np.random.default_rng([self.seed, *b"accuracy of the report"])
-        accuracy = accuracies(self.behind, best.setting, self.tables, half, numbers, rng)
+        accuracy = accuracies(self.model, best.setting, self.tables, half, numbers, rng)
         contest, defense = self._contest(self.tuner.effort.longer), best.setting.defense(self.tables)
         also = (1, draws)
         found = {}

@@ -11,11 +11,10 @@ from scipy.special import expit
 
 from bench.baselines.base import Ingredients
 from bench.baselines.me_net import MeNet
-from bench.baselines.parts import part_file
+from bench.baselines.parts import load_part, part_file
 from bench.baselines.pixel_cnn import FEATURES, MIXTURES, Canvas, PixelCnn
 from bench.baselines.pixel_defend import PixelDefend, purify
 from bench.baselines.training.loop import Request
-from convert.parts import load_part
 from edgedefend.errors import EdgeDefendError, InputError
 
 pytest.importorskip("tensorflow", reason="trains with TensorFlow (extra 'convert')")

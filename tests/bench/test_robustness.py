@@ -15,9 +15,8 @@ import numpy as np
 import pytest
 
 import bench.robustness
-from bench.baselines.parts import part_file
+from bench.baselines.parts import Part, part_file, save_part
 from bench.sections import section_of
-from convert.parts import Part, save_part
 from tests.conftest import command_line, one_line
 
 SCHEMA = Path(bench.robustness.__file__).with_name("result.schema.json")

@@ -1,5 +1,6 @@
 """`convert --max-accuracy-drop` as a user meets it, on a small real model; and the parts of its search."""
 
+import contextlib
 import json
 import os
 from dataclasses import replace
@@ -8,24 +9,20 @@ import cv2
 import numpy as np
 import pytest
 
-from bench.attacks.model import GradientModel
 from bench.robustness.figures import trade_off
-from bench.robustness.store import ResultStore
 from bench.tuning import candidates
 from bench.tuning.answers import combined_answers
-from bench.tuning.candidates import GRIDS, NOISES, SCALES, Series, Setting, all_series
-from bench.tuning.contest import Pictures
-from bench.tuning.screening import Screened, _standard_error, screen
+from bench.tuning.candidates import GRIDS, NOISES, SCALES, Setting, all_series
+from bench.tuning.screening import Screened, _standard_error
 from bench.tuning.search import _strongest
 from convert.commands import _echo_tuning
-from convert.model_settings import load_settings
-from convert.models import load_model
-from convert.pipeline import Tuned
+from convert.pipeline import ConvertSettings, Tuned, convert_model
 from edgedefend.bundle import load_bundle
 from edgedefend.classifier import Classifier
 from edgedefend.statistics import proportion
 from tests.conftest import command_line, one_line
 
+SHORT = ["--quick", "--images", 2, "--table", 1, "--defense", "ours"]
 SMALL = ["--precision", "fp32", "--steps", 2, "--tuning-images", 3, "--tuning-draws", 2]
 
 
@@ -221,26 +218,6 @@ def test_a_loss_within_the_budget_by_luck_alone_is_not_within_it():
     assert _standard_error([1.0], right[:1]) == 0
 
 
-@pytest.mark.parametrize(("falls", "asked"), [(True, 1), (False, 2)])
-def test_a_series_ends_at_what_loses_too_much_only_where_accuracy_cannot_rise_again(
-    falls, asked, color_model_file, tmp_path
-):
-    model = load_model(str(color_model_file), settings=load_settings(color_model_file.with_suffix(".toml")))
-    labels = np.arange(3, dtype=np.int32)
-    shown = np.full((3, *model.input_size, 3), 20, np.uint8)
-    shown[labels, ..., labels] = 90
-    photographs = Pictures(shown, labels, labels, ("red", "green", "blue"))
-    # A step of 2048 leaves nothing of dark pictures; one of 5 nearly all.
-    series = Series(tuple(Setting("t", scale, *GRIDS[0], 1) for scale in (1000, 1)), falls)
-    with ResultStore(tmp_path, {}) as store:
-        found = screen(
-            GradientModel(model), [series], {"t": np.full((8, 8), 5, np.float32)}, photographs, np.ones(3, bool), 0.9,
-            store, most_draws=1, seed=0, tick=lambda done: None,
-        )  # fmt: skip
-    assert [one.accuracy[1] >= 0.9 for one in found] == [False, True][:asked]
-    assert len(_strongest(found, 0.9)) == asked - 1
-
-
 def test_every_series_is_random_ascends_and_has_the_published_setting_among_it():
     tables = {name: np.full((8, 8), 25, np.float32) for name in ("learned", "feature-distillation")}
     series = list(all_series(tables))
@@ -257,6 +234,22 @@ def test_every_series_is_random_ascends_and_has_the_published_setting_among_it()
     noisy = Setting("learned", 1.0, 10, 0.25, 1, 8.0)
     assert noisy.defense(tables).noise_std == 8 and "noise 8" in noisy.name
     assert Setting("learned", SCALES[-1], 10, 0.25, 1).quant_table(tables)[0, 0] == 25 * SCALES[-1]
+
+
+def test_an_evaluation_of_a_tuned_bundle_says_what_it_was_of(color_model_file, color_photographs, tmp_path):
+    def tuner(model, data, images, learned, **rest):
+        table = {"name": "t", "quant_table": learned.tolist()}
+        return Tuned(table, 10, 0.1, passes=2, noise_std=6.0, draws=2)
+
+    settings = ConvertSettings(
+        str(color_model_file), tmp_path / "out", str(color_photographs), precisions=("fp32",), steps=2, tuner=tuner
+    )
+    convert_model(settings, lambda label, length: contextlib.nullcontext(lambda count: None))
+    words = ["--model", color_model_file, "--data", color_photographs, "--out", tmp_path / "r", *SHORT]
+    result = command_line("bench", "robustness", tmp_path / "out" / "fp32", *words)
+    assert result.returncode == 0, result.stderr
+    found = json.loads((tmp_path / "r" / "robustness.json").read_text())["bundle"]
+    assert (found["passes"], found["noise_std"], found["distort_limit"]) == (2, 6.0, 0.1)
 
 
 def test_a_bundle_s_own_number_of_draws_is_the_default(tuned, color_photographs, run_cli):

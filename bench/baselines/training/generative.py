@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from bench.baselines.parts import part_file
+from bench.baselines.parts import Part, part_file, save_part
 from bench.baselines.patches import sample_patches
 from bench.baselines.pixel_cnn import FEATURES, MIXTURES, Canvas
 from bench.baselines.quilting import SIDE
 from bench.baselines.training.loop import Request, descend, finish
-from convert.parts import Part, save_part
 from convert.tf import import_tensorflow
 from edgedefend.errors import InputError
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.baselines.parts import part_file
-from convert.parts import Part, load_part, save_part
+from bench.baselines.parts import Part, load_part, part_file, save_part
 from edgedefend.errors import EdgeDefendError, InputError
 
 if TYPE_CHECKING:
@@ -43,8 +42,6 @@ class Request:
     steps, batch, seed : int
     data : str
         Where the photographs came from, for the record.
-    about : mapping
-        What else is to stand on record, as JSON can.
     """
 
     name: str
@@ -56,7 +53,6 @@ class Request:
     batch: int
     seed: int
     data: str
-    about: Mapping[str, Any] = field(default_factory=dict)
 
     def rng(self, step: int) -> np.random.Generator:
         """Return the generator of one step: it does not matter where a run was interrupted."""
@@ -72,7 +68,6 @@ class Request:
             "batch": self.batch,
             "seed": self.seed,
             "weights_sha256": self.model.provenance.get("weights_sha256", "") if self.model else "",
-            **self.about,
         }
 
 
