@@ -74,14 +74,20 @@ def current_bundle(board: TestBoard, bundles: Path) -> str:
 def start_push(board: TestBoard, yard, bundle: Path, wheelhouse: Path) -> subprocess.Popen[str]:
     command = ["push", bundle, board.name, "--prefix", board.prefix, "--port", board.service_port]
     command += ["--wheelhouse", wheelhouse, "--window", "0.5", "--no-doctor", "--ssh-config", yard.config]
-    return subprocess.Popen(
-        [sys.executable, "-m", "edgedefend.cli", "deploy", *map(str, command)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
+    with complaints(board).open("w") as errors:
+        return subprocess.Popen(
+            [sys.executable, "-m", "edgedefend.cli", "deploy", *map(str, command)],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            start_new_session=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+
+
+def complaints(board: TestBoard) -> Path:
+    """Where the last push to a board has written its errors."""
+    return board.folder / "push.errors"
 
 
 def wait_for(process: subprocess.Popen[str], text: str) -> bool:
@@ -146,7 +152,7 @@ def test_killed_at_twenty_moments(board, yard, bundles, wheelhouse, capsys):
     target = "int8" if current_bundle(board, bundles) == "fp32" else "fp32"
     last = start_push(board, yard, bundles / target, wheelhouse)
     last.communicate(timeout=300)
-    assert last.returncode == 0
+    assert last.returncode == 0, complaints(board).read_text()
     assert answers_with(board) == load_bundle(bundles / target).sha256
     assert not (board.prefix / "trial.json").exists()
     releases = {path.name for path in (board.prefix / "releases").iterdir()}
@@ -164,9 +170,22 @@ def test_a_push_whose_desktop_has_died_is_finished_by_the_board(board, yard, bun
     wanted = load_bundle(bundles / target).sha256
     deadline = time.monotonic() + 120
     while answers_with(board) != wanted or (board.prefix / "trial.json").exists():
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline, (board.prefix / "log/deploy.log").read_text()[-2000:]
         time.sleep(0.2)
     assert_whole(board, {wanted})
+
+
+def test_a_service_whose_number_nobody_wrote_down_makes_way(board, deploy, bundles, wheelhouse):
+    """A kill between the start of the service and the note of its number: it must not keep the port for ever."""
+    assert answers_with(board) is not None
+    (board.prefix / "run/serve.json").unlink()
+    target = "int8" if current_bundle(board, bundles) == "fp32" else "fp32"
+    done = deploy(
+        "push", bundles / target, board.name, "--prefix", board.prefix, "--port", board.service_port,
+        "--wheelhouse", wheelhouse, "--window", 0,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert answers_with(board) == load_bundle(bundles / target).sha256
 
 
 def test_a_bad_release_that_nobody_could_take_back_is_taken_back_by_the_next_deploy(

@@ -20,7 +20,11 @@ START_SECONDS = 240
 
 
 class Process:
-    """The service on a system without systemd: a process of its own, found again by its number and start time."""
+    """The service on a system without systemd: a process of its own, found again by its number and start time.
+
+    One whose number nobody wrote down, because the deploy was killed just then, is found by its command line: it would
+    keep the port from every release after it.
+    """
 
     kind = "process"
 
@@ -46,6 +50,24 @@ class Process:
             return None
         return number if kept.get("started") == self._identity(number) else None
 
+    def _command(self, port: int | str) -> list[str]:
+        """Return what runs the service; never a release's own path, so that all services of this prefix look alike."""
+        current = self.prefix / "current"
+        return [str(current / "venv/bin/edgedefend"), "serve", str(current / "bundle"), "--port", str(port)]
+
+    def _unknown(self) -> list[int]:
+        """Return the numbers of services of this prefix that are not in the file."""
+        found, known, start = [], self._number(), self._command("")[:-1]
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                arguments = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            except OSError:  # it has ended meanwhile
+                continue
+            # First comes the interpreter that the program's first line names.
+            if arguments[1 : 1 + len(start)] == start and int(folder.name) != known:
+                found.append(int(folder.name))
+        return found
+
     def active(self) -> bool:
         """Tell whether the service runs."""
         return self._number() is not None
@@ -55,17 +77,17 @@ class Process:
         return 0
 
     def stop(self) -> None:
-        """Stop it: politely, then not."""
-        number = self._number()
+        """Stop it, and any that was left over: politely, then not."""
+        numbers = [*self._unknown(), *filter(None, [self._number()])]
+        left = {number: started for number in numbers if (started := self._identity(number))}
         for how, seconds in ((signal.SIGTERM, 15), (signal.SIGKILL, 5)):
-            if number is None:
-                break
-            with contextlib.suppress(OSError):
-                os.kill(number, how)
+            for number in left:
+                with contextlib.suppress(OSError):
+                    os.kill(number, how)
             until = time.monotonic() + seconds
-            while self._number() is not None and time.monotonic() < until:
-                time.sleep(0.05)
-            number = self._number()
+            while left and time.monotonic() < until:
+                left = {number: started for number, started in left.items() if self._identity(number) == started}
+                time.sleep(0.05 if left else 0)
         self.file.unlink(missing_ok=True)
 
     def restart(self, release: Path, port: int, user: str) -> None:
@@ -78,7 +100,7 @@ class Process:
             log.write(f"--- {release.name}\n".encode())
             log.flush()
             process = subprocess.Popen(
-                [current / "venv/bin/edgedefend", "serve", current / "bundle", "--port", str(port)],
+                self._command(port),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
