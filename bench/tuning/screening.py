@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -16,24 +17,36 @@ from bench.tuning.answers import combined_answers, draw_probabilities
 from bench.tuning.candidates import DRAWS, Series, Setting
 from bench.tuning.contest import Pictures
 
-__all__ = ["Screened", "accuracies", "screen"]
+__all__ = ["Screened", "accuracies", "never_better", "screen"]
+
+# How sure one is to be that a setting keeps within the budget, as standard errors of its loss: 95 %, one-sided.
+_SURE = NormalDist().inv_cdf(0.95)
 
 
 @dataclass(frozen=True)
 class Screened:
-    """A setting with its mean accuracy by number of draws, and the standard error of what that loses.
+    """A setting with its accuracy by number of draws, and the standard error of what that loses.
 
-    The best of many settings on few photographs is partly the luckiest: one keeps within a budget only if its loss and
-    one standard error of it do.
+    The best of many settings on few photographs is partly the luckiest: one keeps within a budget only if one can be
+    sure of it, photograph by photograph (95 %, one-sided).
+
+    Attributes
+    ----------
+    setting : Setting
+    accuracy, error : dict
+        Number of draws -> accuracy, its standard error.
+    measured : dict or None
+        The accuracy before `never_better`, None where it is the same.
     """
 
     setting: Setting
     accuracy: dict[int, float]
     error: dict[int, float]
+    measured: dict[int, float] | None = None
 
     def surely(self, draws: int) -> float:
-        """Return the accuracy less one standard error."""
-        return self.accuracy[draws] - self.error[draws]
+        """Return what the accuracy is surely not below."""
+        return self.accuracy[draws] - _SURE * self.error[draws]
 
     def enough_draws(self, floor: float) -> int | None:
         """Return the fewest draws that surely reach an accuracy, None where none of them does."""
@@ -58,6 +71,24 @@ def accuracies(
 def _standard_error(fractions: list[float], right: NDArray[np.bool_]) -> float:
     lost = right - np.array(fractions)
     return float(lost.std(ddof=1) / math.sqrt(lost.size)) if lost.size > 1 else 0.0
+
+
+def never_better(series: Sequence[Screened]) -> list[Screened]:
+    """Return one series with accuracies that never rise from one setting to the next.
+
+    More of the same never gains accuracy; where it seems to, that is luck, and is shared by those concerned: isotonic
+    regression (Barlow et al., "Statistical inference under order restrictions", 1972).
+    """
+    from scipy.optimize import isotonic_regression
+
+    fitted = {
+        draws: isotonic_regression([one.accuracy[draws] for one in series], increasing=False).x.tolist()
+        for draws in (series[0].accuracy if series else ())
+    }
+    return [
+        replace(one, accuracy={draws: values[place] for draws, values in fitted.items()}, measured=one.accuracy)
+        for place, one in enumerate(series)
+    ]
 
 
 def screen(
@@ -89,9 +120,9 @@ def screen(
         Told how many settings are done with, also those that are left out.
     """
     numbers = [draws for draws in DRAWS if draws <= most_draws]
-    found = []
+    found: list[Screened] = []
     for one in series:
-        left = len(one.settings)
+        left, of_series = len(one.settings), []
         for setting in one.settings:
             key = (setting.name, "all", "accuracy")
             record = store.get(key)
@@ -110,10 +141,11 @@ def screen(
                 {draws: float(record[kind][str(draws)]) for draws in numbers} for kind in ("accuracy", "error")
             )
             screened = Screened(setting, accuracy, error)
-            found.append(screened)
+            of_series.append(screened)
             tick(1)
             left -= 1
-            if screened.accuracy[max(numbers)] < floor:
+            if accuracy[max(numbers)] < floor:
                 break
+        found += never_better(of_series)
         tick(left)
     return found

@@ -160,8 +160,8 @@ class _Search:
             )
             raise UsageError(
                 f"no setting keeps the accuracy within {tuner.max_accuracy_drop:g} of the undefended {accuracy:.3f}: "
-                f"the nearest ({best.setting.name}) reaches {best.accuracy[draws]:.3f} with a standard error of "
-                f"{best.error[draws]:.3f}, which counts against it: allow more with --max-accuracy-drop"
+                f"the nearest ({best.setting.name}) reaches {best.accuracy[draws]:.3f}, surely not below "
+                f"{best.surely(draws):.3f} (95 %), which is what counts: allow more with --max-accuracy-drop"
             )
         rows, ranked = self._halve(fit, floor, attacked[0], accuracy)
         best = ranked[0]
@@ -186,7 +186,8 @@ class _Search:
             "screened": [
                 {
                     "name": one.setting.name,
-                    "accuracy": {str(draws): value for draws, value in one.accuracy.items()},
+                    "accuracy": {str(draws): value for draws, value in (one.measured or one.accuracy).items()},
+                    "expected_accuracy": {str(draws): round(value, 5) for draws, value in one.accuracy.items()},
                     "standard_error_of_drop": {str(draws): value for draws, value in one.error.items()},
                 }
                 for one in screened

@@ -13,7 +13,7 @@ from bench.robustness.figures import trade_off
 from bench.tuning import candidates
 from bench.tuning.answers import combined_answers
 from bench.tuning.candidates import GRIDS, NOISES, SCALES, Setting, all_series
-from bench.tuning.screening import Screened, _standard_error
+from bench.tuning.screening import Screened, _standard_error, never_better
 from bench.tuning.search import _strongest
 from convert.commands import _echo_tuning
 from convert.pipeline import ConvertSettings, Tuned, convert_model
@@ -208,14 +208,26 @@ def test_of_each_series_the_strongest_within_the_budget_goes_on():
 
 
 def test_a_loss_within_the_budget_by_luck_alone_is_not_within_it():
-    screened = Screened(Setting("t", 1, *GRIDS[0], 1), {1: 0.9, 2: 0.905, 4: 0.92}, {1: 0.01, 2: 0.01, 4: 0.01})
-    assert screened.enough_draws(0.9) == 4 and screened.enough_draws(0.89) == 1 and screened.enough_draws(0.92) is None
+    screened = Screened(Setting("t", 1, *GRIDS[0], 1), {1: 0.9, 2: 0.915, 4: 0.92}, {1: 0.01, 2: 0.01, 4: 0.01})
+    assert screened.surely(1) == pytest.approx(0.9 - 1.6449 * 0.01, abs=1e-6)
+    assert screened.enough_draws(0.9) == 4 and screened.enough_draws(0.88) == 1 and screened.enough_draws(0.91) is None
     right = np.array([True, True, True, False])
     # Lost: 0, 1/2, 1, -1/4, of mean 0.3125.
     lost = np.array([0, 0.5, 1, -0.25])
     error = np.sqrt(((lost - lost.mean()) ** 2).sum() / 3 / 4)
     assert _standard_error([1, 0.5, 0, 0.25], right) == pytest.approx(error)
     assert _standard_error([1.0], right[:1]) == 0
+
+
+def test_what_seems_to_gain_by_more_noise_shares_its_luck():
+    settings = [Setting("t", 1, *GRIDS[1], 1, noise) for noise in NOISES[:4]]
+    found = ({1: 0.9, 2: 0.95}, {1: 0.8, 2: 0.9}, {1: 0.9, 2: 0.9}, {1: 0.7, 2: 0.8})
+    errors = [{1: 0.01, 2: 0.02 + place / 100} for place in range(4)]
+    fitted = never_better([Screened(*each) for each in zip(settings, found, errors, strict=True)])
+    assert [one.accuracy[1] for one in fitted] == pytest.approx([0.9, 0.85, 0.85, 0.7])
+    assert [one.accuracy[2] for one in fitted] == pytest.approx([0.95, 0.9, 0.9, 0.8])
+    assert [one.measured for one in fitted] == list(found) and [one.error for one in fitted] == errors
+    assert [one.setting for one in fitted] == settings and never_better([]) == []
 
 
 def test_every_series_is_random_ascends_and_has_the_published_setting_among_it():
