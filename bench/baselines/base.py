@@ -29,8 +29,8 @@ class Ingredients:
 
     Attributes
     ----------
-    quant_table, num_steps, distort_limit, passes, noise_std
-        Of our own method.
+    quant_table, num_steps, distort_limit, passes, noise_std, draws
+        Of our own method; `draws` is how many an answer is the mean of.
     trained : Path, optional
         The folder that `bench train-baseline` writes: patch base, generative model, denoiser, retrained weights.
     weights_sha256 : str
@@ -44,6 +44,7 @@ class Ingredients:
     weights_sha256: str = ""
     passes: int = 1
     noise_std: float = 0.0
+    draws: int = 1
 
     def defense(self) -> Defense:
         """Return our own method."""
@@ -66,7 +67,9 @@ class Baseline(ABC):
     costly : bool
         Whether a picture takes so long that its security curve is made with the search for the smallest change alone.
     averaged_draws : int
-        Draws whose answers its authors average; one here is one draw.
+        Draws whose answers its authors average.
+    answer_draws : int
+        Draws whose answers are averaged here: one, but for our own method in a bundle that asks for more.
     ingredients : Ingredients
         What it was made from.
     """
@@ -80,6 +83,11 @@ class Baseline(ABC):
 
     def __init__(self, ingredients: Ingredients) -> None:
         self.ingredients = ingredients
+
+    @property
+    def answer_draws(self) -> int:
+        """Of how many draws an answer is the mean."""
+        return 1
 
     @property
     def reported(self) -> Reported:

@@ -24,6 +24,11 @@ class Ours(Baseline):
         super().__init__(ingredients)
         self.defense = ingredients.defense()
 
+    @property
+    def answer_draws(self) -> int:
+        """As many as the bundle asks for."""
+        return self.ingredients.draws
+
     def one(self, picture: Picture, rng: np.random.Generator) -> Picture:
         """Defend with draws from `rng` instead of the operating system's randomness: a run can be repeated."""
         return draw_with(self.defense, picture, rng)[0]

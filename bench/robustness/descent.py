@@ -63,11 +63,12 @@ class _Watcher:
         stop_draws: int,
         rng: np.random.Generator,
         judge_rng: np.random.Generator,
+        averaged: int,
     ) -> None:
         self._model, self._bare, self._defend = model, bare, defend
         self._clean, self._labels, self._targets = clean, labels, targets
         self._bound, self._draws, self._stop_draws = bound, draws, stop_draws
-        self._rng, self._judge_rng = rng, judge_rng
+        self._rng, self._judge_rng, self._averaged = rng, judge_rng, averaged
         self.own_success, self.at_bound = np.zeros(len(clean), bool), np.zeros(len(clean), bool)
         self._latest = self._ask(clean, np.arange(len(clean)))
         self.verdicts = [list(self._latest)]
@@ -75,7 +76,7 @@ class _Watcher:
     def _ask(self, pictures: NDArray[np.uint8], rows: NDArray[np.intp]) -> list[Verdict]:
         return ask(
             self._bare, self._defend, pictures, self._labels[rows], self._targets[rows],
-            draws=self._draws, rng=self._judge_rng,
+            draws=self._draws, rng=self._judge_rng, averaged=self._averaged,
         )  # fmt: skip
 
     def __call__(self, step: int, images: Images) -> NDArray[np.bool_]:
@@ -109,6 +110,7 @@ def descend_in_rounds(
     stop_draws: int,
     rng: np.random.Generator,
     judge_rng: np.random.Generator,
+    averaged: int = 1,
 ) -> Rounds:
     """Attack a batch towards `targets`, asking fresh draws after every round.
 
@@ -123,11 +125,13 @@ def descend_in_rounds(
     bound : float
         l2_rms.
     draws : int
-        Fresh draws a round, of which the attack knows nothing.
+        Answers a round, each on fresh draws of which the attack knows nothing.
     stop_draws : int
         Draws of the attack's own that decide whether it is done: one in the paper's BPDA.
+    averaged : int
+        Draws of which an answer is the mean.
     """
-    watcher = _Watcher(model, bare, defend, clean, labels, targets, bound, draws, stop_draws, rng, judge_rng)
+    watcher = _Watcher(model, bare, defend, clean, labels, targets, bound, draws, stop_draws, rng, judge_rng, averaged)
     trace = descend(
         plain_descent(rounds, learning_rate=learning_rate),
         model,

@@ -125,6 +125,7 @@ class Evaluation:
                 # Only where it is used, so that a folder of results from before there was a choice can be added to.
                 **({"passes": subject.passes} if subject.passes > 1 else {}),
                 **({"noise_std": subject.noise_std} if subject.noise_std else {}),
+                **({"draws": subject.draws} if subject.draws > 1 else {}),
             },
             "seed": self.request.seed,
         }

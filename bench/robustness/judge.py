@@ -1,9 +1,9 @@
 """The verdict on an attacked picture: rounded to 8 bits first, then asked about on draws that no attack has seen.
 
-A defence that draws at random answers one picture in many ways. What is reported is the fraction of fresh draws with
-the right answer and the fraction with the attacker's. Where an attacker has several attempts to choose from he
-chooses by draws of his own ("select"); the figures come from others ("judge"), or the choice itself would flatter
-him.
+A defence that draws at random answers one picture in many ways. What is reported is the fraction of fresh answers that
+are right and the fraction that are the attacker's, an answer being the mean of as many draws as the board takes. Where
+an attacker has several attempts to choose from he chooses by draws of his own ("select"); the figures come from others
+("judge"), or the choice itself would flatter him.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Defend = Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]
 
 
 class Verdict(TypedDict):
-    """Of one picture: the fractions of `draws` with the right answer and with the target, and answers that are NaN.
+    """Of one picture: the fractions of `draws` answers that are right and the target, and those that are NaN.
 
     `suspicion` is the score of `edgedefend.suspicion`, None where it was not asked for or there is nothing to compare.
     """
@@ -63,9 +63,10 @@ def ask(
     *,
     draws: int,
     rng: np.random.Generator,
+    averaged: int = 1,
     suspicion: bool = False,
 ) -> list[Verdict]:
-    """Ask the defended model about each picture `draws` times, each time behind a fresh draw.
+    """Ask the defended model about each picture `draws` times, each time behind fresh draws.
 
     Parameters
     ----------
@@ -76,9 +77,11 @@ def ask(
     labels, targets : int32 (N,)
         The right classes, and the attacker's where he has any: without them a wrong answer is a hit.
     draws : int
-        1 for a defence that does not draw.
+        Answers a picture; 1 for a defence that does not draw.
     rng : numpy.random.Generator
         A stream that no attack has used.
+    averaged : int
+        Draws of which an answer is the mean (of the probabilities, as in `edgedefend.classifier`).
     suspicion : bool
         Whether to score how far the first draws and the undefended answer disagree.
 
@@ -87,9 +90,10 @@ def ask(
     list of Verdict
         One a picture. An answer that is not a number is neither right nor a hit.
     """
-    logits = np.stack([_logits(model, pictures, defend, rng) for _ in range(draws)])
-    finite = np.asarray(np.isfinite(logits).all(axis=2))
-    answers = np.where(finite, logits.argmax(axis=2), -1)
+    logits = np.stack([_logits(model, pictures, defend, rng) for _ in range(draws * averaged)])
+    answered = logits if averaged == 1 else softmax(logits).reshape(draws, averaged, *logits.shape[1:]).mean(axis=1)
+    finite = np.asarray(np.isfinite(answered).all(axis=2))
+    answers = np.where(finite, answered.argmax(axis=2), -1)
     right = (answers == labels).sum(axis=0)
     wanted = answers != labels if targets is None else answers == targets
     hit = np.asarray(finite & wanted).sum(axis=0)

@@ -22,6 +22,7 @@ def _ingredients(subject: SubjectSpec) -> Ingredients:
         subject.weights_sha256,
         subject.passes,
         subject.noise_std,
+        subject.draws,
     )
 
 

@@ -346,6 +346,10 @@ def describe(result: dict[str, Any], section: Section) -> None:
         "Every attacked picture was rounded to 8 bits within its distortion and judged on random draws that no attack "
         f"had seen. Photographs: those the bare model gets right. The paper's bound is l2_rms {L2_BOUND}."
     )
+    if draws := number_at(result, "bundle", "draws"):
+        section.notes.append(
+            f"{_title(result, 'ours')}: an answer is the mean of {draws:.0f} draws, as the bundle asks for."
+        )
     for name in _names(result, "defenses"):
         if remark := text_at(result, "defenses", name, "remark"):
             section.notes.append(f"{_title(result, name)}: {remark}")

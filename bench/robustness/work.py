@@ -70,6 +70,7 @@ class _Batch:
             self.targets if cell.targeted else None,
             draws=draws if player.randomised else 1,
             rng=self.rng(f"{purpose} {defense}"),
+            averaged=player.answer_draws,
             suspicion=suspicion,
         )
 
@@ -167,6 +168,7 @@ def _descended(batch: _Batch) -> list[Record]:
         stop_draws=1 if eot_samples == 1 else cell.draws,
         rng=batch.rng("attack"),
         judge_rng=batch.rng("judge"),
+        averaged=player.answer_draws,
     )
     pictures = as_pictures(done.images, batch.clean)
     l2_rms, linf = distortion(pictures, batch.clean)

@@ -261,7 +261,8 @@ def test_an_evaluation_of_a_tuned_bundle_says_what_it_was_of(color_model_file, c
     result = command_line("bench", "robustness", tmp_path / "out" / "fp32", *words)
     assert result.returncode == 0, result.stderr
     found = json.loads((tmp_path / "r" / "robustness.json").read_text())["bundle"]
-    assert (found["passes"], found["noise_std"], found["distort_limit"]) == (2, 6.0, 0.1)
+    assert (found["passes"], found["noise_std"], found["distort_limit"], found["draws"]) == (2, 6.0, 0.1, 2)
+    assert "mean of 2 draws" in (tmp_path / "r" / "report.md").read_text()
 
 
 def test_a_bundle_s_own_number_of_draws_is_the_default(tuned, color_photographs, run_cli):
