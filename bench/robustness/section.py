@@ -11,7 +11,7 @@ from bench import charts
 from bench.baselines.reported import REPORTED, Reported
 from bench.resultfile import at, number_at, text_at
 from bench.robustness.paper import FIGURE_3, L2_BOUND, TABLE_3
-from bench.sections import Plot, Section, Table
+from bench.sections.parts import Plot, Section, Table
 
 __all__ = ["describe", "table_1", "table_2", "table_3"]
 
