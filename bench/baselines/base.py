@@ -66,8 +66,6 @@ class Baseline(ABC):
         Whether two draws of one picture may differ.
     costly : bool
         Whether a picture takes so long that its security curve is made with the search for the smallest change alone.
-    averaged_draws : int
-        Draws whose answers its authors average.
     answer_draws : int
         Draws whose answers are averaged here: one, but for our own method in a bundle that asks for more.
     ingredients : Ingredients
@@ -79,7 +77,6 @@ class Baseline(ABC):
     source: ClassVar[str]
     randomised: ClassVar[bool]
     costly: ClassVar[bool] = False
-    averaged_draws: ClassVar[int] = 1
 
     def __init__(self, ingredients: Ingredients) -> None:
         self.ingredients = ingredients

@@ -16,7 +16,6 @@ class RandomCrop(Windowed):
 
     name, title = "crop", "Random Crop"
     source = "Guo, Rana, Cisse and van der Maaten, Countering adversarial images using input transformations, ICLR 2018"
-    averaged_draws = 30
 
     @property
     def remark(self) -> str:

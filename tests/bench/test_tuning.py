@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from bench.robustness.figures import trade_off
+from bench.robustness.store import ResultStore
 from bench.tuning import candidates
 from bench.tuning.answers import combined_answers
-from bench.tuning.candidates import GRIDS, NOISES, SCALES, Setting, all_series
-from bench.tuning.screening import Screened, _standard_error, never_better
+from bench.tuning.candidates import GRIDS, NOISES, SCALES, Series, Setting, all_series
+from bench.tuning.screening import Screened, _standard_error, never_better, screen
 from bench.tuning.search import _strongest
 from convert.commands import _echo_tuning
 from convert.pipeline import ConvertSettings, Tuned, convert_model
@@ -228,6 +229,23 @@ def test_what_seems_to_gain_by_more_noise_shares_its_luck():
     assert [one.accuracy[2] for one in fitted] == pytest.approx([0.95, 0.9, 0.9, 0.8])
     assert [one.measured for one in fitted] == list(found) and [one.error for one in fitted] == errors
     assert [one.setting for one in fitted] == settings and never_better([]) == []
+
+
+def test_a_screening_shares_luck_within_a_series_and_ends_it_by_what_was_measured(tmp_path):
+    """On results that are there already: nothing of it is measured again."""
+    settings = [Setting("t", 1, *GRIDS[1], 1, noise) for noise in NOISES[:4]]
+    found = (0.8, 0.9, 0.5, 0.95)
+    ticks = []
+    with ResultStore(tmp_path, {"kind": "tuning"}) as store:
+        store.append(
+            {"cell": one.name, "image": "all", "point": "accuracy", "accuracy": {"1": value}, "error": {"1": 0.01}}
+            for one, value in zip(settings, found, strict=True)
+        )
+        rest = {"most_draws": 1, "seed": 0, "tick": ticks.append}
+        screened = screen(None, [Series(tuple(settings))], {}, None, None, 0.6, store, **rest)
+    assert [one.accuracy[1] for one in screened] == pytest.approx([0.85, 0.85, 0.5])
+    assert [one.measured[1] for one in screened] == [0.8, 0.9, 0.5]
+    assert sum(ticks) == len(settings), "the one that is left out is done with, too"
 
 
 def test_every_series_is_random_ascends_and_has_the_published_setting_among_it():

@@ -1,0 +1,45 @@
+"""One task from photographs to records: how many draws stand behind what it says."""
+
+from dataclasses import replace
+
+import pytest
+
+pytest.importorskip("tensorflow", reason="attacks need gradients (extra 'convert')")
+
+from bench.baselines.ours import Ours
+from bench.robustness.cells import Cell, Task
+from bench.robustness.players import bare_model
+from bench.robustness.subject import choose_photographs, open_model, subject_of
+from bench.robustness.work import execute
+from edgedefend.dataset import load_dataset
+
+ANSWERS, PHOTOS = 4, 2
+# The paper's descent is asked twice: before its only round, and after it.
+CELLS = {
+    "draws": (Cell("draws", "ours", draws=ANSWERS), 1),
+    "rounds": (
+        Cell("rounds", "ours", points=(0.4,), draws=ANSWERS,
+             options={"rounds": 1, "eot_samples": 1, "learning_rate": 0.1}),
+        2,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_an_answer_of_ours_is_made_of_as_many_draws_as_the_bundle_asks_for(
+    kind, color_model_file, color_photographs, monkeypatch
+):
+    cell, asked = CELLS[kind]
+    single = subject_of(str(color_model_file), table="feature-distillation")
+    data = load_dataset(str(color_photographs), open_model(single).labels)
+    photos, _, _ = choose_photographs(data, single, bare_model(single).logits, PHOTOS)
+    drawn = []
+    one = Ours.one
+    monkeypatch.setattr(Ours, "one", lambda self, picture, rng: drawn.append(1) or one(self, picture, rng))
+    made = []
+    for draws in (1, 3):
+        drawn.clear()
+        records = execute(replace(single, draws=draws), 0, Task(cell, cell.points[0], 0, tuple(photos)))
+        made.append(len(drawn))
+        assert [record["judge"]["ours"]["draws"] for record in records] == [ANSWERS] * PHOTOS
+    assert made[1] - made[0] == asked * ANSWERS * PHOTOS * (3 - 1)
