@@ -188,7 +188,9 @@ def convert(
     click.echo(format_table([*header, "bundle"], rows))
     for precision, parity in done.parities.items():
         click.echo(f"{precision:9}  {parity.partitions or 'the runtime does not tell how it divides the model'}")
-    click.echo(f"agreement with Keras and accuracy on n = {done.n} photographs of {wanted.data}; defended: 1 draw")
+    click.echo(
+        f"agreement with Keras and accuracy on n = {done.n} photographs of {wanted.data}; defended: 1 draw alone"
+    )
     if done.refused:
         reasons = "; ".join(f"{precision} {reason}" for precision, reason in done.refused.items())
         raise ParityError(f"no bundle was written for: {reasons}")

@@ -100,6 +100,8 @@ class Tuned:
         See `edgedefend.defense.Defense`.
     draws : int
         How many draws an answer is the mean of.
+    undefended_vote : float
+        What the undefended answer counts beside them (`edgedefend.combining`).
     measured : dict
         What a tuning found out about it; empty where there was none.
     """
@@ -110,6 +112,7 @@ class Tuned:
     passes: int = 1
     noise_std: float = 0.0
     draws: int = 1
+    undefended_vote: float = 0.0
     measured: dict[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
@@ -117,6 +120,8 @@ class Tuned:
         facts: dict[str, Any] = {"num_steps": self.num_steps, "distort_limit": self.distort_limit}
         if self.draws > 1:
             facts["draws"] = self.draws
+        if self.undefended_vote:
+            facts["undefended_vote"] = self.undefended_vote
         if self.passes > 1:
             facts["passes"] = self.passes
         if self.noise_std:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgedefend.bundle import Bundle
+from edgedefend.combining import with_vote
 from edgedefend.draws import BatchChoice
 from edgedefend.encoding import Encoding
 from edgedefend.errors import BackendError, BundleError, InputError
@@ -52,7 +53,7 @@ class Prediction:
     top : list of Answer
         The most probable classes, best first.
     probabilities : float32 (classes,)
-        Mean over the draws.
+        Mean over the draws, with the undefended answer's vote where the bundle gives it one.
     draws : int
         How many random draws of the defence were averaged; 0 without the defence.
     agreement : float
@@ -261,15 +262,27 @@ class Classifier:
         self.draw_choice.note(count, batched, invoke_s)
         return outputs
 
-    def rank(self, output: NDArray[np.float32], top: int) -> tuple[list[Answer], NDArray[np.float32], float]:
+    @property
+    def undefended_vote(self) -> float:
+        """What the undefended answer counts (`edgedefend.combining`): the bundle's, and nothing without the defence."""
+        return self.bundle.undefended_vote if self.defended else 0.0
+
+    def rank(
+        self, output: NDArray[np.float32], top: int, undefended: NDArray[np.float32] | None = None
+    ) -> tuple[list[Answer], NDArray[np.float32], float]:
         """Return what the model's raw output, float32 (draws, classes), says.
+
+        Parameters
+        ----------
+        undefended : float32 (classes,), optional
+            Its raw output without the defence, where that has a vote (`undefended_vote`).
 
         Returns
         -------
         answers : list of Answer
             The `top` most probable classes, best first.
         probabilities : float32 (classes,)
-            Mean over the draws.
+            Mean over the draws, with the vote.
         agreement : float
             The fraction of draws whose own best class is the first answer.
 
@@ -279,7 +292,7 @@ class Classifier:
             If the output is not a number.
         """
         each = self._probabilities(output)
-        probabilities: NDArray[np.float32] = each.mean(axis=0)
+        probabilities = with_vote(each.mean(axis=0), undefended, self.undefended_vote)
         if not np.isfinite(probabilities).all():
             raise BackendError(f"{self.bundle.path}: the model's answer is not a number (NaN or infinity)")
         order = np.argsort(-probabilities, kind="stable")[:top]
@@ -317,13 +330,14 @@ class Classifier:
         image : uint8 (H, W, 3)
             RGB, any size from 1x1.
         draws : int
-            Random draws of the defence; the answer is the mean of their probabilities. The image is quantised once
-            for all; whether they go through the model in one batch or one by one is `edgedefend.draws`.
+            Random draws of the defence; the answer is the mean of their probabilities, with the vote of the undefended
+            answer where the bundle gives it one: the model then runs once more. The image is quantised once for all
+            draws; whether they go through the model in one batch or one by one is `edgedefend.draws`.
         top : int
             How many classes to return.
         suspicion : bool
             Whether to compare the draws with one another and with the undefended answer, for which the model runs
-            once more.
+            once more (also where that has a vote: once for both).
 
         Raises
         ------
@@ -343,12 +357,14 @@ class Classifier:
         fitted = self.fit(image)
         resized = time.perf_counter()
         output, defend_s, invoke_s = self._run_draws(fitted, count)
-        score, suspicious = None, None
-        if suspicion:
+        score, suspicious, undefended = None, None, None
+        if suspicion or self.undefended_vote:
             started = time.perf_counter()
-            score, suspicious = self.suspicion(output, self.run(fitted, defended=False))
+            undefended = self.run(fitted, defended=False)
+            if suspicion:
+                score, suspicious = self.suspicion(output, undefended)
             invoke_s += time.perf_counter() - started
-        answers, probabilities, agreement = self.rank(output, top)
+        answers, probabilities, agreement = self.rank(output, top, undefended)
         stage_ms = {
             "resize_ms": 1e3 * (resized - begin),
             "defend_ms": 1e3 * defend_s,

@@ -124,6 +124,7 @@ def test_a_newer_format_says_upgrade(copy, run_cli):
         (("defense", "draws"), 33, "draws is 33, expected a whole number from 1 to 32"),
         (("defense", "passes"), 9, "passes is 9, expected a whole number from 1 to 8"),
         (("defense", "noise_std"), 65, "noise_std is 65, expected a number from 0 to 64"),
+        (("defense", "undefended_vote"), 0.5, "undefended_vote is 0.5, expected a number from 0 to 0.45"),
     ],
 )
 def test_a_bad_manifest_names_the_key(copy, keys, value, message):
@@ -135,7 +136,7 @@ def test_a_bad_manifest_names_the_key(copy, keys, value, message):
 def test_what_a_tuning_chose_is_what_runs(copy):
     older = load_bundle(copy)
     assert (older.draws, older.passes, older.defense().passes) == (1, 1, 1)
-    assert older.noise_std == older.defense().noise_std == 0
+    assert older.noise_std == older.defense().noise_std == older.undefended_vote == 0
     edit_manifest(copy, "defense", "draws", value=4)
     edit_manifest(copy, "defense", "passes", value=3)
     tuned = load_bundle(copy)
@@ -143,6 +144,8 @@ def test_what_a_tuning_chose_is_what_runs(copy):
     edit_manifest(copy, "defense", "noise_std", value=6.5)
     noisy = load_bundle(copy)
     assert noisy.noise_std == noisy.defense().noise_std == 6.5
+    edit_manifest(copy, "defense", "undefended_vote", value=0.2)
+    assert load_bundle(copy).undefended_vote == 0.2
 
 
 @pytest.mark.parametrize("table", [np.zeros((8, 8)), np.ones((7, 8)), "x"])

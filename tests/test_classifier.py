@@ -54,6 +54,38 @@ def test_several_draws_in_one_batch_equal_single_ones(color_bundles, precision, 
     assert single.classify(photographs[0], draws=2).draws == 2
 
 
+@pytest.mark.parametrize("draws", [1, 4])
+def test_the_undefended_answer_has_the_vote_that_the_bundle_gives_it(color_bundles, tmp_path, photographs, draws):
+    shutil.copytree(color_bundles / "int8", tmp_path / "voting")
+    edit_manifest(tmp_path / "voting", "defense", "undefended_vote", value=0.25)
+    bundles = [load_bundle(color_bundles / "int8"), load_bundle(tmp_path / "voting")]
+    plain, voting = (Classifier(bundle, threads=1, rng=np.random.default_rng(7)) for bundle in bundles)
+    without, found = (each.classify(photographs[0], draws=draws) for each in (plain, voting))
+    bare = Classifier(bundles[1], threads=1, defended=False)
+    ballot = np.eye(3)[bare.classify(photographs[0]).index]
+    assert found.probabilities == pytest.approx(0.75 * without.probabilities + 0.25 * ballot, abs=2e-3)
+    assert (found.draws, found.agreement) == (draws, without.agreement)
+    assert bare.undefended_vote == 0, "without the defence there is nothing to vote beside"
+    assert bare.classify(photographs[0]).probabilities == pytest.approx(
+        Classifier(bundles[0], threads=1, defended=False).classify(photographs[0]).probabilities
+    )
+
+
+def test_a_vote_and_a_suspicion_share_one_run_of_the_model(color_bundles, tmp_path, photographs, monkeypatch):
+    shutil.copytree(color_bundles / "fp32", tmp_path / "voting")
+    edit_manifest(tmp_path / "voting", "defense", "undefended_vote", value=0.25)
+    classifier = Classifier(load_bundle(tmp_path / "voting"), threads=1)
+    runs, run = [], classifier.run
+
+    def counted(image, *, defended=None):
+        runs.append(defended)
+        return run(image, defended=defended)
+
+    monkeypatch.setattr(classifier, "run", counted)
+    assert classifier.classify(photographs[0], draws=3, suspicion=True).suspicion is not None
+    assert runs == [False]
+
+
 def test_the_defence_changes_what_the_model_sees(color_bundles, photographs):
     bundle = load_bundle(color_bundles / "fp32")
     plain = Classifier(bundle, threads=1, defended=False)

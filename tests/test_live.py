@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import threading
 import time
@@ -18,6 +19,7 @@ from edgedefend.live import Run, RunOptions
 from edgedefend.pace import Pace
 from edgedefend.stream import Frame, Stream
 from tests.boards import board, put
+from tests.test_bundle import edit_manifest
 
 RGB = {"red": (250, 20, 10), "green": (20, 250, 10), "blue": (10, 20, 250)}
 
@@ -206,6 +208,24 @@ def test_a_suspicion_in_a_stream(color_bundles, frames):
         assert result.suspicion > 0 and result.suspicious is prediction.suspicious
         assert result.probabilities == pytest.approx(prediction.probabilities, abs=1e-5)
         assert result.agreement == pytest.approx(prediction.agreement)
+
+
+@pytest.mark.parametrize("draws", [1, 3])
+def test_a_vote_in_a_stream(color_bundles, tmp_path, draws):
+    """The same answers as `classify` gives, whether one draw or several stand beside the undefended one."""
+    shutil.copytree(color_bundles / "fp32", tmp_path / "voting")
+    edit_manifest(tmp_path / "voting", "defense", "undefended_vote", value=0.3)
+    bundle = load_bundle(tmp_path / "voting")
+    picture = np.random.default_rng(3).integers(0, 256, (90, 80, 3), np.uint8)
+    one = Classifier(bundle, threads=1, rng=np.random.default_rng(4))
+    expected = [one.classify(picture, draws=draws) for _ in range(5)]
+    stream = Stream(Classifier(bundle, threads=1, rng=np.random.default_rng(4)), draws=draws)
+    results = list(stream.run(Frame(picture, time.monotonic(), str(number)) for number in range(5)))
+    for result, prediction in zip(results, expected, strict=True):
+        assert result.suspicion is None
+        assert result.probabilities == pytest.approx(prediction.probabilities, abs=1e-5)
+        assert result.agreement == pytest.approx(prediction.agreement)
+    assert max(result.probabilities.max() for result in results) >= 0.3
 
 
 def test_a_stream_has_no_suspicion_of_a_single_draw(color_bundles):

@@ -29,8 +29,8 @@ class Ingredients:
 
     Attributes
     ----------
-    quant_table, num_steps, distort_limit, passes, noise_std, draws
-        Of our own method; `draws` is how many an answer is the mean of.
+    quant_table, num_steps, distort_limit, passes, noise_std, draws, undefended_vote
+        Of our own method; `draws` is how many an answer is the mean of, `undefended_vote` what counts beside them.
     trained : Path, optional
         The folder that `bench train-baseline` writes: patch base, generative model, denoiser, retrained weights.
     weights_sha256 : str
@@ -45,6 +45,7 @@ class Ingredients:
     passes: int = 1
     noise_std: float = 0.0
     draws: int = 1
+    undefended_vote: float = 0.0
 
     def defense(self) -> Defense:
         """Return our own method."""
@@ -68,6 +69,8 @@ class Baseline(ABC):
         Whether a picture takes so long that its security curve is made with the search for the smallest change alone.
     answer_draws : int
         Draws whose answers are averaged here: one, but for our own method in a bundle that asks for more.
+    answer_vote : float
+        What the undefended answer counts beside them: nothing, but for our own method in a bundle that says so.
     ingredients : Ingredients
         What it was made from.
     """
@@ -85,6 +88,11 @@ class Baseline(ABC):
     def answer_draws(self) -> int:
         """Of how many draws an answer is the mean."""
         return 1
+
+    @property
+    def answer_vote(self) -> float:
+        """What the undefended answer counts (`edgedefend.combining.with_vote`)."""
+        return 0.0
 
     @property
     def reported(self) -> Reported:

@@ -29,6 +29,11 @@ class Ours(Baseline):
         """As many as the bundle asks for."""
         return self.ingredients.draws
 
+    @property
+    def answer_vote(self) -> float:
+        """As much as the bundle gives it."""
+        return self.ingredients.undefended_vote
+
     def one(self, picture: Picture, rng: np.random.Generator) -> Picture:
         """Defend with draws from `rng` instead of the operating system's randomness: a run can be repeated."""
         return draw_with(self.defense, picture, rng)[0]

@@ -25,6 +25,7 @@ from bench.attacks.minimal import CarliniWagner, DeepFool
 from bench.attacks.model import GradientModel
 from bench.attacks.square import Square
 from bench.attacks.transfer import Transfer, load_surrogate
+from bench.attacks.voting import Voting
 from bench.attacks.wrappers import Bpda, Eot
 from bench.baselines.base import Baseline
 from bench.baselines.guided_denoiser import GuidedDenoiser
@@ -137,13 +138,15 @@ def approximate(subject: SubjectSpec, pictures: NDArray[np.uint8]) -> NDArray[np
 
 def identity_model(subject: SubjectSpec, defense: str, eot_samples: int) -> Attackable:
     """Return the model behind a defence whose derivative is taken for the identity: BPDA, and EOT for several draws."""
-    player = player_of(subject, defense)
-    return _behind(model_behind(subject, defense), Identity(player.defend, randomised=player.randomised), eot_samples)
+    player, model = player_of(subject, defense), model_behind(subject, defense)
+    backward = Identity(player.defend, randomised=player.randomised)
+    return _behind(model, backward, eot_samples, player.answer_vote)
 
 
-def _behind(model: GradientModel, backward: Backward, eot_samples: int) -> Attackable:
-    behind = Bpda(model, backward)
-    return Eot(behind, eot_samples) if eot_samples > 1 else behind
+def _behind(model: GradientModel, backward: Backward, eot_samples: int, vote: float) -> Attackable:
+    behind: Attackable = Bpda(model, backward)
+    behind = Eot(behind, eot_samples) if eot_samples > 1 else behind
+    return Voting(behind, model, vote) if vote else behind
 
 
 def _way_through(player: Baseline, way: str) -> Backward:
@@ -159,11 +162,13 @@ def _defended(subject: SubjectSpec, model: GradientModel, defense: str, way: str
     samples = int(options.get("eot_samples", 1))
     if defense == "none":
         return model
+    player = player_of(subject, defense)
     if defense != "ours" or way == "identity":
-        return _behind(model, _way_through(player_of(subject, defense), way), samples)
+        return _behind(model, _way_through(player, way), samples, player.answer_vote)
     if way == "learned":
-        return _behind(model, _autoencoder(subject), samples)
-    behind = _behind(model, Resampling(subject.defense(), quantizer=_QUANTIZERS[way]), samples)
+        return _behind(model, _autoencoder(subject), samples, player.answer_vote)
+    through = Resampling(subject.defense(), quantizer=_QUANTIZERS[way])
+    behind = _behind(model, through, samples, player.answer_vote)
     share = float(options.get("bare_share", 0.0))
     return AlsoBare(behind, model, share) if share else behind
 

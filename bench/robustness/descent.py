@@ -64,11 +64,12 @@ class _Watcher:
         rng: np.random.Generator,
         judge_rng: np.random.Generator,
         averaged: int,
+        vote: float,
     ) -> None:
         self._model, self._bare, self._defend = model, bare, defend
         self._clean, self._labels, self._targets = clean, labels, targets
         self._bound, self._draws, self._stop_draws = bound, draws, stop_draws
-        self._rng, self._judge_rng, self._averaged = rng, judge_rng, averaged
+        self._rng, self._judge_rng, self._averaged, self._vote = rng, judge_rng, averaged, vote
         self.own_success, self.at_bound = np.zeros(len(clean), bool), np.zeros(len(clean), bool)
         self._latest = self._ask(clean, np.arange(len(clean)))
         self.verdicts = [list(self._latest)]
@@ -76,7 +77,7 @@ class _Watcher:
     def _ask(self, pictures: NDArray[np.uint8], rows: NDArray[np.intp]) -> list[Verdict]:
         return ask(
             self._bare, self._defend, pictures, self._labels[rows], self._targets[rows],
-            draws=self._draws, rng=self._judge_rng, averaged=self._averaged,
+            draws=self._draws, rng=self._judge_rng, averaged=self._averaged, vote=self._vote,
         )  # fmt: skip
 
     def __call__(self, step: int, images: Images) -> NDArray[np.bool_]:
@@ -111,6 +112,7 @@ def descend_in_rounds(
     rng: np.random.Generator,
     judge_rng: np.random.Generator,
     averaged: int = 1,
+    vote: float = 0.0,
 ) -> Rounds:
     """Attack a batch towards `targets`, asking fresh draws after every round.
 
@@ -130,8 +132,12 @@ def descend_in_rounds(
         Draws of the attack's own that decide whether it is done: one in the paper's BPDA.
     averaged : int
         Draws of which an answer is the mean.
+    vote : float
+        What the undefended answer counts beside them.
     """
-    watcher = _Watcher(model, bare, defend, clean, labels, targets, bound, draws, stop_draws, rng, judge_rng, averaged)
+    watcher = _Watcher(
+        model, bare, defend, clean, labels, targets, bound, draws, stop_draws, rng, judge_rng, averaged, vote
+    )
     trace = descend(
         plain_descent(rounds, learning_rate=learning_rate),
         model,

@@ -126,6 +126,7 @@ class Evaluation:
                 **({"passes": subject.passes} if subject.passes > 1 else {}),
                 **({"noise_std": subject.noise_std} if subject.noise_std else {}),
                 **({"draws": subject.draws} if subject.draws > 1 else {}),
+                **({"undefended_vote": subject.undefended_vote} if subject.undefended_vote else {}),
             },
             "seed": self.request.seed,
         }

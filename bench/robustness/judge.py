@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from bench.attacks.base import to_unit
 from bench.attacks.norms import sizes
 from edgedefend.classifier import softmax
+from edgedefend.combining import with_vote
 from edgedefend.suspicion import DRAWS, suspicion_score
 
 __all__ = ["Answers", "Verdict", "ask", "distortion"]
@@ -64,6 +65,7 @@ def ask(
     draws: int,
     rng: np.random.Generator,
     averaged: int = 1,
+    vote: float = 0.0,
     suspicion: bool = False,
 ) -> list[Verdict]:
     """Ask the defended model about each picture `draws` times, each time behind fresh draws.
@@ -82,6 +84,8 @@ def ask(
         A stream that no attack has used.
     averaged : int
         Draws of which an answer is the mean (of the probabilities, as in `edgedefend.classifier`).
+    vote : float
+        What the undefended answer counts beside them (`edgedefend.combining.with_vote`).
     suspicion : bool
         Whether to score how far the first draws and the undefended answer disagree.
 
@@ -91,15 +95,18 @@ def ask(
         One a picture. An answer that is not a number is neither right nor a hit.
     """
     logits = np.stack([_logits(model, pictures, defend, rng) for _ in range(draws * averaged)])
-    answered = logits if averaged == 1 else softmax(logits).reshape(draws, averaged, *logits.shape[1:]).mean(axis=1)
+    bare = softmax(_logits(model, pictures)) if vote or suspicion else None
+    answered = logits
+    if averaged > 1 or vote:
+        means = softmax(logits).reshape(draws, averaged, *logits.shape[1:]).mean(axis=1)
+        answered = with_vote(means, bare, vote)
     finite = np.asarray(np.isfinite(answered).all(axis=2))
     answers = np.where(finite, answered.argmax(axis=2), -1)
     right = (answers == labels).sum(axis=0)
     wanted = answers != labels if targets is None else answers == targets
     hit = np.asarray(finite & wanted).sum(axis=0)
     scores: list[float | None] = [None] * len(pictures)
-    if suspicion and draws > 1 and finite.all():
-        bare = softmax(_logits(model, pictures))
+    if bare is not None and suspicion and draws > 1 and finite.all():
         defended = softmax(logits[:DRAWS])
         scores = [round(suspicion_score(defended[:, i], bare[i]), 6) for i in range(len(pictures))]
     return [

@@ -350,6 +350,11 @@ def describe(result: dict[str, Any], section: Section) -> None:
         section.notes.append(
             f"{_title(result, 'ours')}: an answer is the mean of {draws:.0f} draws, as the bundle asks for."
         )
+    if vote := number_at(result, "bundle", "undefended_vote"):
+        section.notes.append(
+            f"{_title(result, 'ours')}: the undefended answer has a vote of {vote:g} beside the draws, as the bundle "
+            "asks for; attacks know of it and bring both to their class."
+        )
     for name in _names(result, "defenses"):
         if remark := text_at(result, "defenses", name, "remark"):
             section.notes.append(f"{_title(result, name)}: {remark}")

@@ -71,6 +71,7 @@ class _Batch:
             draws=draws if player.randomised else 1,
             rng=self.rng(f"{purpose} {defense}"),
             averaged=player.answer_draws,
+            vote=player.answer_vote,
             suspicion=suspicion,
         )
 
@@ -169,6 +170,7 @@ def _descended(batch: _Batch) -> list[Record]:
         rng=batch.rng("attack"),
         judge_rng=batch.rng("judge"),
         averaged=player.answer_draws,
+        vote=player.answer_vote,
     )
     pictures = as_pictures(done.images, batch.clean)
     l2_rms, linf = distortion(pictures, batch.clean)

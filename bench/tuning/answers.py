@@ -1,4 +1,4 @@
-"""Answers of a defended model as a board gives them: the mean of the probabilities of several draws."""
+"""Answers of a defended model as a board gives them: the mean of several draws, and the undefended answer's vote."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from bench.attacks.base import to_unit
 from edgedefend.classifier import softmax
+from edgedefend.combining import with_vote
 from edgedefend.defense import Defense
 
-__all__ = ["Model", "bare_answers", "combined_answers", "draw_probabilities"]
+__all__ = ["Model", "bare_answers", "bare_probabilities", "combined_answers", "draw_probabilities"]
 
 _BATCH = 16
 
@@ -23,14 +24,15 @@ class Model(Protocol):
         """Return (N, classes)."""
 
 
-def _probabilities(model: Model, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+def bare_probabilities(model: Model, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the undefended model's probabilities (N, classes)."""
     parts = [model.logits(to_unit(pictures[start : start + _BATCH])) for start in range(0, len(pictures), _BATCH)]
     return softmax(np.concatenate(parts))
 
 
 def bare_answers(model: Model, pictures: NDArray[np.uint8]) -> NDArray[np.intp]:
     """Return the undefended model's best classes (N,); -1 where its answer is not a number."""
-    return _best(_probabilities(model, pictures))
+    return _best(bare_probabilities(model, pictures))
 
 
 def _best(probabilities: NDArray[np.float32]) -> NDArray[np.intp]:
@@ -53,11 +55,13 @@ def draw_probabilities(
         Of the draws; a stream that no attack has used.
     """
     drawn = Defense.of(defense, rng=rng)
-    return np.stack([_probabilities(model, np.stack([drawn(one) for one in pictures])) for _ in range(draws)])
+    return np.stack([bare_probabilities(model, np.stack([drawn(one) for one in pictures])) for _ in range(draws)])
 
 
-def combined_answers(probabilities: NDArray[np.float32], draws: int) -> NDArray[np.intp]:
-    """Return the best classes of answers that are means over several draws.
+def combined_answers(
+    probabilities: NDArray[np.float32], draws: int, undefended: NDArray[np.float32] | None = None, vote: float = 0.0
+) -> NDArray[np.intp]:
+    """Return the best classes of answers that are means over several draws, with the undefended answer's vote.
 
     Parameters
     ----------
@@ -65,6 +69,8 @@ def combined_answers(probabilities: NDArray[np.float32], draws: int) -> NDArray[
         Of M draws, at least `draws`.
     draws : int
         In an answer.
+    undefended, vote
+        See `edgedefend.combining.with_vote`.
 
     Returns
     -------
@@ -73,4 +79,4 @@ def combined_answers(probabilities: NDArray[np.float32], draws: int) -> NDArray[
     """
     answers = len(probabilities) // draws
     groups = probabilities[: answers * draws].reshape(answers, draws, *probabilities.shape[1:])
-    return _best(groups.mean(axis=1))
+    return _best(with_vote(groups.mean(axis=1), undefended, vote))

@@ -1,4 +1,6 @@
-"""What may be chosen: table, its scale, grid, passes of the quantiser, noise, and how many draws answer together."""
+"""What may be chosen: table, its scale, grid, passes of the quantiser, noise, how many draws answer together,
+and what the undefended answer counts beside them.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 from edgedefend.defense import Defense
 from edgedefend.noise import MOST_NOISE
 
-__all__ = ["DRAWS", "GRIDS", "PASSES", "SCALES", "Series", "Setting", "all_series"]
+__all__ = ["DRAWS", "GRIDS", "PASSES", "SCALES", "VOTES", "Series", "Setting", "all_series"]
 
 # How many draws an answer may be the mean of: each is one more run of the model on the board.
 DRAWS = (1, 2, 4, 8)
@@ -21,7 +23,9 @@ GRIDS = ((10, 0.1), (10, 0.25))
 GRIDS_WITH_NOISE = ((10, 0.1), (10, 0.15), (10, 0.25))
 # Both ascending: a coarser table or more noise never gains accuracy, so a series ends at the first that costs too much.
 SCALES = (0.5, 0.71, 1.0, 1.41, 2.0, 2.83, 4.0)
-NOISES = (5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 12.0, 14.0, 17.0, 20.0)
+NOISES = (5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 12.0, 14.0, 17.0, 20.0, 24.0, 28.0)
+# What the undefended answer may count: it gives back accuracy that noise costs, so it is looked at there.
+VOTES = (0.0, 0.15, 0.2)
 PASSES = (1, 4)
 # Name of a table, its scale, passes: what goes with noise, which would cost too much beside a coarse table.
 _BEHIND_NOISE = (("feature-distillation", 0.25, 1), ("feature-distillation", 1.0, 4))
@@ -42,6 +46,8 @@ class Setting:
     passes : int
     noise_std : float
         These two: see `edgedefend.defense.Defense`.
+    vote : float
+        Of the undefended answer, see `edgedefend.combining.with_vote`.
     """
 
     table: str
@@ -50,13 +56,15 @@ class Setting:
     distort_limit: float
     passes: int
     noise_std: float = 0.0
+    vote: float = 0.0
 
     @property
     def name(self) -> str:
         """Return what it is called in results: everything that it is made of."""
         several = f", {self.passes} passes" if self.passes > 1 else ""
         noisy = f", noise {self.noise_std:g}" if self.noise_std else ""
-        return f"{self.table} x{self.scale:g}, {self.num_steps} steps, {self.distort_limit:g}{several}{noisy}"
+        voting = f", vote {self.vote:g}" if self.vote else ""
+        return f"{self.table} x{self.scale:g}, {self.num_steps} steps, {self.distort_limit:g}{several}{noisy}{voting}"
 
     @property
     def series(self) -> str:
@@ -81,9 +89,13 @@ class Setting:
 
 @dataclass(frozen=True)
 class Series:
-    """Settings that differ in nothing but the scale of the table, or the noise, ascending."""
+    """Settings that differ in nothing but the scale of the table, or the noise, ascending; each with several votes.
+
+    The draws of a setting serve all of its votes, which cost nothing more to look at.
+    """
 
     settings: tuple[Setting, ...]
+    votes: tuple[float, ...] = (0.0,)
 
 
 def all_series(tables: Mapping[str, NDArray[np.float32]]) -> Iterator[Series]:
@@ -91,4 +103,5 @@ def all_series(tables: Mapping[str, NDArray[np.float32]]) -> Iterator[Series]:
     for table, (num_steps, distort_limit), passes in itertools.product(tables, GRIDS, PASSES):
         yield Series(tuple(Setting(table, scale, num_steps, distort_limit, passes) for scale in SCALES))
     for (table, scale, passes), (num_steps, distort_limit) in itertools.product(_BEHIND_NOISE, GRIDS_WITH_NOISE):
-        yield Series(tuple(Setting(table, scale, num_steps, distort_limit, passes, noise) for noise in NOISES))
+        settings = tuple(Setting(table, scale, num_steps, distort_limit, passes, noise) for noise in NOISES)
+        yield Series(settings, VOTES if passes == 1 else (0.0,))

@@ -16,15 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.attacks.adaptive import adaptive_model
-from bench.attacks.base import to_unit
+from bench.attacks.base import Attackable, to_unit
 from bench.attacks.decoupled import Decoupled
 from bench.attacks.model import GradientModel
 from bench.attacks.norms import sizes
 from bench.attacks.pictures import as_pictures
+from bench.attacks.voting import Voting
 from bench.robustness.curve import SUCCESS
 from bench.robustness.shrink import smallest_scales
 from bench.robustness.store import Record, ResultStore
-from bench.tuning.answers import bare_answers, combined_answers, draw_probabilities
+from bench.tuning.answers import bare_answers, bare_probabilities, combined_answers, draw_probabilities
 from edgedefend.defense import Defense
 
 __all__ = ["Contest", "Effort", "Pictures"]
@@ -80,6 +81,7 @@ class _Jury:
     defense: Defense | None
     targets: NDArray[np.int32]
     draws: int
+    vote: float
     rng: np.random.Generator
 
     def __call__(self, tried: NDArray[np.uint8], rows: NDArray[np.intp], look: int = 0) -> NDArray[np.float64]:
@@ -90,7 +92,8 @@ class _Jury:
         else:
             count = _ANSWERS_OF_FEW if self.draws < _FEW else _ANSWERS
             drawn = draw_probabilities(self.model, self.defense, tried, draws=count * self.draws, rng=self.rng)
-            answers = combined_answers(drawn, self.draws)
+            undefended = bare_probabilities(self.model, tried) if self.vote else None
+            answers = combined_answers(drawn, self.draws, undefended, self.vote)
         return (answers == self.targets[rows]).mean(axis=0)
 
 
@@ -117,6 +120,7 @@ class Contest:
         pictures: Pictures,
         draws: int,
         *,
+        vote: float = 0.0,
         also: Sequence[int] = (),
         tick: Tick = lambda attacked: None,
     ) -> dict[str, float]:
@@ -131,6 +135,8 @@ class Contest:
         pictures : Pictures
         draws : int
             How many draws an answer is the mean of.
+        vote : float
+            What the undefended answer counts beside them.
         also : sequence of int
             Other numbers of draws that will be asked for: the same attacks then serve them.
         tick : callable
@@ -140,29 +146,33 @@ class Contest:
         found = []
         for start in range(0, len(pictures), _AT_ONCE):
             some = pictures.part(range(start, min(start + _AT_ONCE, len(pictures))))
-            found += [_least(record, draws) for record in self._attacked(name, defense, some, judged)]
+            found += [_least(record, draws) for record in self._attacked(name, defense, some, judged, vote)]
             tick(len(some))
         return dict(zip(pictures.names, found, strict=True))
 
     def _attacked(
-        self, name: str, defense: Defense | None, pictures: Pictures, judged: tuple[int, ...]
+        self, name: str, defense: Defense | None, pictures: Pictures, judged: tuple[int, ...], vote: float
     ) -> list[Record]:
         """Return the records of one attack, made now or before."""
         cell = f"{name} | {','.join(map(str, judged))} | {self._effort.steps} steps"
         missing = [row for row, image in enumerate(pictures.names) if (cell, image, _POINT) not in self._store]
         if missing:
-            records = self._attack(cell, defense, pictures.part(missing), judged)
+            records = self._attack(cell, defense, pictures.part(missing), judged, vote)
             self._store.append({"cell": cell, "point": _POINT, **record} for record in records)
         return [self._store.get((cell, image, _POINT)) or {} for image in pictures.names]
 
     def _attack(
-        self, purpose: str, defense: Defense | None, pictures: Pictures, judged: tuple[int, ...]
+        self, purpose: str, defense: Defense | None, pictures: Pictures, judged: tuple[int, ...], vote: float
     ) -> list[Record]:
         effort, clean = self._effort, pictures.pictures
         seeds = np.random.SeedSequence([self._seed, *f"{purpose} {pictures.names[0]}".encode()]).spawn(3)
         attack_rng, shrink_rng, judge_rng = (np.random.default_rng(seed) for seed in seeds)
+        attacked: Attackable = self._model
+        if defense is not None:
+            attacked = adaptive_model(self._model, defense, eot_samples=effort.eot_samples)
+            attacked = Voting(attacked, self._model, vote) if vote else attacked
         result = Decoupled(steps=effort.steps, fresh_draws=1)(
-            self._model if defense is None else adaptive_model(self._model, defense, eot_samples=effort.eot_samples),
+            attacked,
             to_unit(clean),
             pictures.labels,
             pictures.targets,
@@ -183,7 +193,7 @@ class Contest:
         ]
         everybody = np.arange(len(pictures))
         for draws in judged:
-            jury = _Jury(self._model, defense, pictures.targets, draws, judge_rng)
+            jury = _Jury(self._model, defense, pictures.targets, draws, vote, judge_rng)
             rates = jury(sent, everybody)
             won = np.flatnonzero(rates >= SUCCESS)
             rows, smaller = smallest_scales(result.images, clean, won, replace(jury, rng=shrink_rng), norm="l2_rms")

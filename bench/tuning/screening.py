@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.attacks.model import GradientModel
-from bench.robustness.store import ResultStore
-from bench.tuning.answers import combined_answers, draw_probabilities
+from bench.robustness.store import Record, ResultStore
+from bench.tuning.answers import bare_probabilities, combined_answers, draw_probabilities
 from bench.tuning.candidates import DRAWS, Series, Setting
 from bench.tuning.contest import Pictures
 
@@ -60,12 +60,19 @@ def accuracies(
     photographs: Pictures,
     numbers: Iterable[int],
     rng: np.random.Generator,
-) -> dict[int, list[float]]:
-    """Return, by number of draws, the fraction of right answers to each photograph."""
-    numbers = tuple(numbers)
+    votes: Iterable[float] = (0.0,),
+) -> dict[float, dict[int, list[float]]]:
+    """Return, by vote and number of draws, the fraction of right answers to each photograph."""
+    numbers, votes = tuple(numbers), tuple(votes)
     drawn = draw_probabilities(model, setting.defense(tables), photographs.pictures, draws=max(numbers), rng=rng)
-    right = {draws: combined_answers(drawn, draws) == photographs.labels for draws in numbers}
-    return {draws: found.mean(axis=0).tolist() for draws, found in right.items()}
+    undefended = bare_probabilities(model, photographs.pictures) if any(votes) else None
+
+    def right(draws: int, vote: float) -> list[float]:
+        answers = combined_answers(drawn, draws, undefended, vote)
+        fractions: list[float] = (answers == photographs.labels).mean(axis=0).tolist()
+        return fractions
+
+    return {vote: {draws: right(draws, vote) for draws in numbers} for vote in votes}
 
 
 def _standard_error(fractions: list[float], right: NDArray[np.bool_]) -> float:
@@ -122,30 +129,45 @@ def screen(
     numbers = [draws for draws in DRAWS if draws <= most_draws]
     found: list[Screened] = []
     for one in series:
-        left, of_series = len(one.settings), []
+        left = len(one.settings)
+        by_vote: dict[float, list[Screened]] = {vote: [] for vote in one.votes}
         for setting in one.settings:
-            key = (setting.name, "all", "accuracy")
-            record = store.get(key)
-            if record is None or str(max(numbers)) not in record["error"]:
+            voting = [replace(setting, vote=vote) for vote in one.votes]
+            missing = [each.vote for each in voting if not _known(store.get(_key(each)), max(numbers))]
+            if missing:
                 rng = np.random.default_rng([seed, *f"accuracy {setting.name}".encode()])
-                fractions = accuracies(model, setting, tables, photographs, numbers, rng)
-                record = {
-                    "cell": setting.name,
-                    "image": "all",
-                    "point": "accuracy",
-                    "accuracy": {str(draws): round(float(np.mean(each)), 5) for draws, each in fractions.items()},
-                    "error": {str(draws): round(_standard_error(each, right), 5) for draws, each in fractions.items()},
-                }
-                store.append([record])
-            accuracy, error = (
-                {draws: float(record[kind][str(draws)]) for draws in numbers} for kind in ("accuracy", "error")
-            )
-            screened = Screened(setting, accuracy, error)
-            of_series.append(screened)
+                measured = accuracies(model, setting, tables, photographs, numbers, rng, missing)
+                store.append(_record(each, measured[each.vote], right) for each in voting if each.vote in measured)
+            for each in voting:
+                record = store.get(_key(each)) or {}
+                accuracy, error = (
+                    {draws: float(record[kind][str(draws)]) for draws in numbers} for kind in ("accuracy", "error")
+                )
+                by_vote[each.vote].append(Screened(each, accuracy, error))
             tick(1)
             left -= 1
-            if accuracy[max(numbers)] < floor:
+            if all(of_vote[-1].accuracy[max(numbers)] < floor for of_vote in by_vote.values()):
                 break
-        found += never_better(of_series)
+        for of_vote in by_vote.values():
+            found += never_better(of_vote)
         tick(left)
     return found
+
+
+def _key(setting: Setting) -> tuple[str, str, str]:
+    return setting.name, "all", "accuracy"
+
+
+def _known(record: Record | None, most_draws: int) -> bool:
+    return record is not None and str(most_draws) in record["error"]
+
+
+def _record(setting: Setting, fractions: Mapping[int, list[float]], right: NDArray[np.bool_]) -> Record:
+    cell, image, point = _key(setting)
+    return {
+        "cell": cell,
+        "image": image,
+        "point": point,
+        "accuracy": {str(draws): round(float(np.mean(each)), 5) for draws, each in fractions.items()},
+        "error": {str(draws): round(_standard_error(each, right), 5) for draws, each in fractions.items()},
+    }

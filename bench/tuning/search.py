@@ -41,7 +41,7 @@ _BARE = "undefended"
 
 @dataclass(frozen=True)
 class Tuner:
-    """Chooses table, grid, passes of the quantiser and number of draws; to be handed to `convert.pipeline`.
+    """Chooses the defence, the number of draws and the undefended answer's vote; to be handed to `convert.pipeline`.
 
     Attributes
     ----------
@@ -119,6 +119,7 @@ class Tuner:
             passes=setting.passes,
             noise_std=setting.noise_std,
             draws=result["chosen"]["draws"],
+            undefended_vote=setting.vote,
             measured={**result["chosen"], **result["report"]},
         )
 
@@ -176,7 +177,8 @@ class _Search:
             "passes": best.setting.passes,
             "noise_std": best.setting.noise_std,
             "draws": draws,
-            "combined": "mean of the probabilities",
+            "undefended_vote": best.setting.vote,
+            "combined": "mean of the probabilities" + (", the undefended answer's vote" if best.setting.vote else ""),
         }
         return {
             "schema": SCHEMA,
@@ -226,7 +228,8 @@ class _Search:
                 bare = contest.smallest(_BARE, None, some, 1, tick=tick)
                 for one in left:
                     name, draws = one.setting.name, one.enough_draws(floor) or max(one.accuracy)
-                    found = contest.smallest(name, one.setting.defense(self.tables), some, draws, tick=tick)
+                    defense, vote = one.setting.defense(self.tables), one.setting.vote
+                    found = contest.smallest(name, defense, some, draws, vote=vote, tick=tick)
                     means[name] = float(np.mean([math.log(min(value, 2 * last)) for value in found.values()]))
                     rows[name] = {
                         "name": name,
@@ -249,14 +252,17 @@ class _Search:
         """
         numbers = [count for count in DRAWS if count <= self.tuner.most_draws]
         rng = np.random.default_rng([self.seed, *b"accuracy of the report"])
-        accuracy = accuracies(self.model, best.setting, self.tables, half, numbers, rng)
+        vote = best.setting.vote
+        accuracy = accuracies(self.model, best.setting, self.tables, half, numbers, rng, (vote,))[vote]
         contest, defense = self._contest(self.tuner.effort.longer), best.setting.defense(self.tables)
         also = (1, draws)
         found = {}
         with self.progress(f"reporting on {len(attacked)} others", 2 * len(attacked)) as tick:
             bare = contest.smallest(_BARE, None, attacked, 1, tick=tick)
-            found[draws] = contest.smallest(best.setting.name, defense, attacked, draws, also=also, tick=tick)
-        found[1] = contest.smallest(best.setting.name, defense, attacked, 1, also=also)
+            found[draws] = contest.smallest(
+                best.setting.name, defense, attacked, draws, vote=vote, also=also, tick=tick
+            )
+        found[1] = contest.smallest(best.setting.name, defense, attacked, 1, vote=vote, also=also)
         return {
             "steps": self.tuner.effort.longer.steps,
             "accuracy_drop": mean_difference((right - np.array(accuracy[draws])).tolist()),

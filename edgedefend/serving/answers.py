@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgedefend.classifier import Classifier, prediction_record, softmax
+from edgedefend.combining import with_vote
 from edgedefend.errors import BackendError
 from edgedefend.grid import Grid, remap
 from edgedefend.sources import decode_image
@@ -145,13 +146,14 @@ def show_stages(
         return scores
 
     undefended = scores_of(None)
-    stages["defend_ms"] = stages["invoke_ms"] = 0.0  # of the defended answer alone, as in `classify_picture`
+    if not bundle.undefended_vote:
+        stages["defend_ms"] = stages["invoke_ms"] = 0.0  # of the defended answer alone, as in `classify_picture`
     height, width = fitted.shape[:2]
     grids = [classifier.defense.sample_grid(height, width) for _ in range(options.draws)]
     each = [scores_of(grid) for grid in grids]
     quantised = classifier.defense.quantize(fitted)
     mean: NDArray[np.float32] = np.mean(each, axis=0)
-    top = _answers(mean, bundle.labels, options.top)
+    top = _answers(with_vote(mean, undefended, bundle.undefended_vote), bundle.labels, options.top)
     suspicion = suspicion_of(np.array(each), undefended, bundle.suspicion) if len(each) > 1 else (None, None)
     agreeing = [int(scores.argmax()) == top[0]["index"] for scores in each]
     return {

@@ -152,6 +152,7 @@ class Service:
                     "passes": bundle.passes,
                     "noise_std": bundle.noise_std,
                     "draws": bundle.draws,
+                    "undefended_vote": bundle.undefended_vote,
                 },
                 "suspicion": None if bundle.suspicion is None else bundle.suspicion.as_json(),
                 "backend": self.runtime,

@@ -88,6 +88,7 @@ _MODEL = {
             "passes": _COUNT,
             "noise_std": _NUMBER,
             "draws": _COUNT,
+            "undefended_vote": _NUMBER,
         }
     ),
     "suspicion": {"type": ["object", "null"], "description": "The threshold, and how it was learned."},

@@ -54,6 +54,17 @@ def test_an_answer_is_the_mean_of_the_probabilities_of_its_draws():
     assert (verdict["right"], verdict["hit"]) == (0.5, 0.5)
 
 
+def test_the_undefended_answer_has_its_vote():
+    # The pictures as they are have level 0: a classifier that is sure of class 1.
+    PROBABILITIES[0] = (0.01, 0.99)
+    # Draws of 0.9 lose to a vote of 0.45: 0.495 against 0.505; to one of 0.4 they do not.
+    for vote, expected in ((0.45, (0, 1)), (0.4, (1, 0)), (0.0, (1, 0))):
+        verdict = judged((1, 1), draws=2, averaged=1, vote=vote)[0]
+        assert (verdict["right"], verdict["hit"]) == expected
+    verdict = judged((1, 3, 1, 1), draws=2, averaged=2, vote=0.45)[0]
+    assert (verdict["right"], verdict["hit"], verdict["nonfinite"]) == (0, 0.5, 1)
+
+
 def test_a_draw_that_is_no_number_makes_its_answer_none():
     verdict = judged((1, 3, 1, 1), draws=2, averaged=2)[0]
     assert (verdict["right"], verdict["hit"], verdict["nonfinite"]) == (0.5, 0, 1)

@@ -6,7 +6,9 @@ import pytest
 
 pytest.importorskip("tensorflow", reason="attacks need gradients (extra 'convert')")
 
+from bench.attacks.voting import Voting
 from bench.baselines.ours import Ours
+from bench.robustness import attackers, descent, work
 from bench.robustness.cells import Cell, Task
 from bench.robustness.players import bare_model
 from bench.robustness.subject import choose_photographs, open_model, subject_of
@@ -43,3 +45,32 @@ def test_an_answer_of_ours_is_made_of_as_many_draws_as_the_bundle_asks_for(
         made.append(len(drawn))
         assert [record["judge"]["ours"]["draws"] for record in records] == [ANSWERS] * PHOTOS
     assert made[1] - made[0] == asked * ANSWERS * PHOTOS * (3 - 1)
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_ours_is_judged_with_the_vote_that_the_bundle_gives(kind, color_model_file, color_photographs, monkeypatch):
+    cell, _ = CELLS[kind]
+    subject = replace(subject_of(str(color_model_file), table="feature-distillation"), undefended_vote=0.3)
+    data = load_dataset(str(color_photographs), open_model(subject).labels)
+    photos, _, _ = choose_photographs(data, subject, bare_model(subject).logits, PHOTOS)
+    votes = []
+    for module in (work, descent):
+        monkeypatch.setattr(module, "ask", lambda *a, real=module.ask, **k: votes.append(k["vote"]) or real(*a, **k))
+    for defense in ("ours", "jpeg"):
+        execute(subject, 0, Task(replace(cell, defense=defense), cell.points[0], 0, tuple(photos)))
+    assert set(votes[: len(votes) // 2]) == {0.3} and set(votes[len(votes) // 2 :]) == {0.0}
+
+
+def test_ours_is_attacked_with_the_vote_that_the_bundle_gives(color_model_file):
+    subject = subject_of(str(color_model_file), table="feature-distillation")
+    voting = replace(subject, undefended_vote=0.3)
+    ways = ("known", "identity", "soft")
+    made = {
+        (spec.undefended_vote, name, way): attackers._defended(spec, bare_model(spec), name, way, {"eot_samples": 2})
+        for spec in (subject, voting)
+        for name in ("none", "ours", "jpeg")
+        for way in ways
+    }
+    assert {key for key, model in made.items() if isinstance(model, Voting)} == {(0.3, "ours", way) for way in ways}
+    assert isinstance(attackers.identity_model(voting, "ours", 1), Voting)
+    assert not isinstance(attackers.identity_model(voting, "jpeg", 1), Voting)

@@ -9,17 +9,20 @@ import cv2
 import numpy as np
 import pytest
 
+from bench.attacks.model import load_gradient_model
 from bench.robustness.figures import trade_off
 from bench.robustness.store import ResultStore
-from bench.tuning import candidates
-from bench.tuning.answers import combined_answers
-from bench.tuning.candidates import GRIDS, NOISES, SCALES, Series, Setting, all_series
-from bench.tuning.screening import Screened, _standard_error, never_better, screen
+from bench.tuning import candidates, contest, screening
+from bench.tuning.answers import bare_answers, combined_answers
+from bench.tuning.candidates import GRIDS, NOISES, SCALES, VOTES, Series, Setting, all_series
+from bench.tuning.contest import Pictures
+from bench.tuning.screening import Screened, _standard_error, accuracies, never_better, screen
 from bench.tuning.search import _strongest
 from convert.commands import _echo_tuning
 from convert.pipeline import ConvertSettings, Tuned, convert_model
 from edgedefend.bundle import load_bundle
 from edgedefend.classifier import Classifier
+from edgedefend.defense import Defense
 from edgedefend.statistics import proportion
 from tests.conftest import command_line, one_line
 
@@ -42,6 +45,7 @@ def test_what_was_chosen_is_what_the_board_does(tuned):
     chosen, bundle = found["chosen"], load_bundle(out / "fp32")
     assert (bundle.num_steps, bundle.distort_limit) == (chosen["num_steps"], chosen["distort_limit"])
     assert (bundle.draws, bundle.passes, bundle.noise_std) == (chosen["draws"], chosen["passes"], chosen["noise_std"])
+    assert bundle.undefended_vote == chosen["undefended_vote"]
     assert bundle.defense().passes == chosen["passes"] and bundle.defense().noise_std == chosen["noise_std"]
     assert bundle.manifest["measured"]["tuning"]["name"] == chosen["name"]
     assert chosen["name"] in run.stdout and "times the distortion" in run.stdout
@@ -81,8 +85,9 @@ def test_the_report_is_about_other_photographs(tuned):
 def test_what_older_readers_do_not_know_is_written_only_where_it_is_used():
     plain = Tuned({}, 10, 0.25)
     assert plain.as_json() == {"num_steps": 10, "distort_limit": 0.25}
-    tuned = replace(plain, passes=4, noise_std=7.5, draws=2)
-    assert tuned.as_json() == {**plain.as_json(), "passes": 4, "noise_std": 7.5, "draws": 2}
+    tuned = replace(plain, passes=4, noise_std=7.5, draws=2, undefended_vote=0.2)
+    used = {"passes": 4, "noise_std": 7.5, "draws": 2, "undefended_vote": 0.2}
+    assert tuned.as_json() == {**plain.as_json(), **used}
 
 
 @pytest.mark.parametrize(("drop", "told"), [(0.07, True), (0.05, False), (-0.01, False)])
@@ -185,6 +190,8 @@ def test_answers_are_means_of_draws_of_their_own():
     assert combined_answers(probabilities, 1).ravel().tolist() == [0, 1, 0, 0]
     assert combined_answers(probabilities, 2).ravel().tolist() == [1, 0]
     assert combined_answers(probabilities, 3).ravel().tolist() == [0]
+    bare = np.array([[0.3, 0.7]], np.float32)
+    assert combined_answers(probabilities, 2, bare, 0.4).ravel().tolist() == [1, 1]
     probabilities[0, 0, 0] = np.nan
     assert combined_answers(probabilities, 2).ravel().tolist() == [-1, 0], "an answer that is no number is none"
 
@@ -248,6 +255,63 @@ def test_a_screening_shares_luck_within_a_series_and_ends_it_by_what_was_measure
     assert sum(ticks) == len(settings), "the one that is left out is done with, too"
 
 
+def test_every_vote_is_a_series_of_its_own_that_goes_on_while_any_reaches_the_floor(tmp_path):
+    settings = [Setting("t", 1, *GRIDS[1], 1, noise) for noise in NOISES[:3]]
+    found = {0.0: (0.8, 0.5, 0.4), 0.2: (0.9, 0.7, 0.5)}
+    with ResultStore(tmp_path, {"kind": "tuning"}) as store:
+        store.append(
+            {"cell": replace(one, vote=vote).name, "image": "all", "point": "accuracy",
+             "accuracy": {"1": values[place]}, "error": {"1": 0.0}}
+            for vote, values in found.items()
+            for place, one in enumerate(settings)
+        )  # fmt: skip
+        rest = {"most_draws": 1, "seed": 0, "tick": lambda done: None}
+        screened = screen(None, [Series(tuple(settings), (0.0, 0.2))], {}, None, None, 0.6, store, **rest)
+    assert [one.setting.vote for one in screened] == [0.0] * 3 + [0.2] * 3
+    assert [one.accuracy[1] for one in screened] == pytest.approx([*found[0.0], *found[0.2]])
+    strongest = _strongest(screened, 0.7)
+    assert [(one.setting.vote, one.setting.noise_std) for one in strongest] == [(0.0, NOISES[0]), (0.2, NOISES[1])]
+
+
+def test_the_draws_of_a_setting_serve_all_of_its_votes(color_model_file, monkeypatch):
+    """Each accuracy is that of answers with the vote, and no draw is made twice for another vote."""
+    model = load_gradient_model(color_model_file)
+    rng = np.random.default_rng(0)
+    grey = rng.integers(100, 150, (12, 40, 48, 3), np.uint8)
+    labels = bare_answers(model, grey).astype(np.int32)
+    photographs = Pictures(grey, labels, labels, tuple("abcdefghijkl"))
+    tables = {"feature-distillation": np.full((8, 8), 25, np.float32)}
+    setting = Setting("feature-distillation", 1.0, *GRIDS[1], 1, 40.0)
+    asked = []
+    drawn = screening.draw_probabilities
+    monkeypatch.setattr(screening, "draw_probabilities", lambda *a, **k: asked.append(k["draws"]) or drawn(*a, **k))
+    found = accuracies(model, setting, tables, photographs, (1, 4), np.random.default_rng(0), (0.0, 0.45))
+    assert asked == [4] and set(found) == {0.0, 0.45}
+    right = (bare_answers(model, photographs.pictures) == photographs.labels).mean()
+    assert right == 1 and np.mean(found[0.0][1]) < np.mean(found[0.45][1]) <= right
+
+
+def test_a_setting_with_a_vote_is_attacked_and_judged_with_it(color_model_file, tmp_path, monkeypatch):
+    model = load_gradient_model(color_model_file)
+    grey = np.random.default_rng(0).integers(100, 150, (4, 40, 48, 3), np.uint8)
+    labels = bare_answers(model, grey).astype(np.int32)
+    photographs = Pictures(grey, labels, (labels + 1) % 3, tuple("abcd"))
+    attacked, judged = [], []
+    voting, combine = contest.Voting, contest.combined_answers
+    monkeypatch.setattr(contest, "Voting", lambda *a: attacked.append(a[-1]) or voting(*a))
+    monkeypatch.setattr(contest, "combined_answers", lambda *a: judged.append(a[-1]) or combine(*a))
+    with ResultStore(tmp_path, {"kind": "tuning"}) as store:
+        fight = contest.Contest(model, store, contest.Effort(steps=40, eot_samples=2), 0)
+        defense = Defense(np.full((8, 8), 2.0), 10, 0.25, noise_std=8)
+        without = fight.smallest("none", defense, photographs, 2)
+        assert (attacked, set(judged)) == ([], {0.0})
+        judged.clear()
+        found = fight.smallest("some", defense, photographs, 2, vote=0.45)
+    assert attacked == [0.45] and set(judged) == {0.45}
+    # The undefended model falls to less than the draws do, so its vote comes early.
+    assert np.median(list(found.values())) < np.median(list(without.values()))
+
+
 def test_every_series_is_random_ascends_and_has_the_published_setting_among_it():
     tables = {name: np.full((8, 8), 25, np.float32) for name in ("learned", "feature-distillation")}
     series = list(all_series(tables))
@@ -260,6 +324,8 @@ def test_every_series_is_random_ascends_and_has_the_published_setting_among_it()
     for one in series:
         steps = [(setting.scale, setting.noise_std) for setting in one.settings]
         assert steps == sorted(steps) and len(steps) == len(set(steps))
+    assert all((len(one.votes) > 1) <= (one.settings[0].noise_std > 0) for one in series) and VOTES[0] == 0
+    assert "vote" not in settings[0].name and "vote 0.2" in replace(settings[0], vote=0.2).name
     assert any(setting.noise_std for setting in settings) and any(not setting.noise_std for setting in settings)
     noisy = Setting("learned", 1.0, 10, 0.25, 1, 8.0)
     assert noisy.defense(tables).noise_std == 8 and "noise 8" in noisy.name
@@ -269,7 +335,7 @@ def test_every_series_is_random_ascends_and_has_the_published_setting_among_it()
 def test_an_evaluation_of_a_tuned_bundle_says_what_it_was_of(color_model_file, color_photographs, tmp_path):
     def tuner(model, data, images, learned, **rest):
         table = {"name": "t", "quant_table": learned.tolist()}
-        return Tuned(table, 10, 0.1, passes=2, noise_std=6.0, draws=2)
+        return Tuned(table, 10, 0.1, passes=2, noise_std=6.0, draws=2, undefended_vote=0.2)
 
     settings = ConvertSettings(
         str(color_model_file), tmp_path / "out", str(color_photographs), precisions=("fp32",), steps=2, tuner=tuner
@@ -280,7 +346,9 @@ def test_an_evaluation_of_a_tuned_bundle_says_what_it_was_of(color_model_file, c
     assert result.returncode == 0, result.stderr
     found = json.loads((tmp_path / "r" / "robustness.json").read_text())["bundle"]
     assert (found["passes"], found["noise_std"], found["distort_limit"], found["draws"]) == (2, 6.0, 0.1, 2)
-    assert "mean of 2 draws" in (tmp_path / "r" / "report.md").read_text()
+    assert found["undefended_vote"] == 0.2
+    report = (tmp_path / "r" / "report.md").read_text()
+    assert "mean of 2 draws" in report and "vote of 0.2" in report
 
 
 def test_a_bundle_s_own_number_of_draws_is_the_default(tuned, color_photographs, run_cli):

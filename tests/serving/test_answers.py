@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import shutil
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from edgedefend.serving.answers import Options, classify_picture, show_stages
 from edgedefend.serving.requests import parse_options
 from edgedefend.sources import decode_image
 from edgedefend.suspicion import suspicion_score
+from tests.test_bundle import edit_manifest
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +81,20 @@ def test_a_suspicion_is_that_of_the_answers_that_are_shown(classifier, pictures)
     assert answer["suspicion"] == pytest.approx(expected, abs=1e-5)
     assert answer["suspicious"] is (answer["suspicion"] > classifier.bundle.suspicion.value)
     assert "suspicion" not in show_stages(classifier, pictures[2], Options(draws=1)), "nothing to compare"
+
+
+def test_the_vote_counts_in_what_is_shown(color_bundles, tmp_path, pictures):
+    shutil.copytree(color_bundles / "fp32", tmp_path / "voting")
+    edit_manifest(tmp_path / "voting", "defense", "undefended_vote", value=0.4)
+    voting = Classifier(load_bundle(tmp_path / "voting"), threads=1)
+    answer = show_stages(voting, pictures[2], Options(draws=4, top=3))
+
+    def scores(top: list[dict]) -> np.ndarray:
+        return np.array([one["score"] for one in sorted(top, key=lambda one: one["index"])], np.float32)
+
+    mean = np.mean([scores(draw["top"]) for draw in answer["each"]], axis=0)
+    ballot = np.eye(3)[answer["undefended"][0]["index"]]
+    assert scores(answer["top"]) == pytest.approx(0.6 * mean + 0.4 * ballot, abs=1e-5)
 
 
 def test_a_picture_with_too_many_pixels_is_never_decoded(classifier, pictures):

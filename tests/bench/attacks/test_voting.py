@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+
+from bench.attacks.adaptive import adaptive_model
+from bench.attacks.base import to_pictures, to_unit
+from bench.attacks.decoupled import Decoupled
+from bench.attacks.pictures import as_pictures
+from bench.attacks.voting import Voting
+from bench.robustness.judge import ask
+from edgedefend.classifier import softmax
+from edgedefend.combining import with_vote
+
+VOTE = 0.3
+
+
+@pytest.fixture
+def voting(color_gradients, defense):
+    return Voting(adaptive_model(color_gradients, defense, eot_samples=4), color_gradients, VOTE)
+
+
+@pytest.mark.parametrize("targeted", [True, False])
+def test_it_breaks_the_model_with_the_vote(voting, color_gradients, reddish, defend, targeted):
+    result = Decoupled(steps=60)(
+        voting, reddish.images, reddish.labels, reddish.targets if targeted else None,
+        epsilon=0.2, norm="l2_rms", rng=np.random.default_rng(0),
+    )  # fmt: skip
+    assert result.success.all()
+    sent = as_pictures(result.images, to_pictures(reddish.images))
+    verdicts = ask(
+        color_gradients, defend, sent, reddish.labels, reddish.targets if targeted else None,
+        draws=10, rng=np.random.default_rng(1), averaged=2, vote=VOTE,
+    )  # fmt: skip
+    assert min(verdict["hit"] for verdict in verdicts) >= 0.5
+
+
+def test_its_answers_are_those_of_a_board(voting, color_gradients, reddish):
+    model = voting
+    rng = [np.random.default_rng(3) for _ in range(2)]
+    behind = model._defended.logits(reddish.images, rng[0])
+    expected = with_vote(softmax(behind), color_gradients.logits(reddish.images), VOTE)
+    assert np.exp(model.logits(reddish.images, rng[1])) == pytest.approx(expected, abs=1e-6)
+
+
+def test_its_gradient_is_that_of_both_and_every_query_counts(voting, color_gradients, reddish):
+    def of(model):
+        return model.gradient(reddish.images, reddish.targets, targeted=True, rng=np.random.default_rng(5))
+
+    both, behind, bare = of(voting), of(voting._defended), of(color_gradients)
+    assert both.gradient == pytest.approx(behind.gradient + bare.gradient, abs=1e-6)
+    assert both.queries == behind.queries + bare.queries
+    assert both.loss == pytest.approx(behind.loss + bare.loss, abs=1e-5)
+    assert both.logits.shape == behind.logits.shape
+
+
+def test_away_from_a_class_the_bare_model_ends_to_count_once_it_is_left(voting, color_gradients, reddish):
+    """Else its gradient, which never ends, would hide that behind the defence."""
+    wrong = (color_gradients.logits(reddish.images).argmax(axis=1) + 1) % 3
+
+    def share(labels):
+        both = voting.gradient(reddish.images, labels, targeted=False, rng=np.random.default_rng(5)).gradient
+        behind = voting._defended.gradient(reddish.images, labels, targeted=False, rng=np.random.default_rng(5))
+        bare = color_gradients.gradient(reddish.images, labels, targeted=False).gradient
+        return np.linalg.norm(both - behind.gradient) / np.linalg.norm(bare)
+
+    left = softmax(color_gradients.logits(reddish.images))[np.arange(len(wrong)), wrong]
+    assert share(wrong.astype(np.int32)) <= left.max() * 1.01 < share(reddish.labels)
+
+
+def test_pictures_of_a_model_that_is_no_number_are_no_success(reddish):
+    class Broken:
+        randomised = False
+
+        def logits(self, images, rng=None):
+            return np.full((len(images), 3), np.nan, np.float32)
+
+    found = Voting(Broken(), Broken(), VOTE).logits(to_unit(to_pictures(reddish.images)))
+    assert np.isnan(found).all()
