@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from bench.attacks.base import Attackable, Images, to_pictures, to_unit
 from bench.attacks.model import GradientModel
+from bench.attacks.voting import LEAST, Voting
 from bench.attacks.wrappers import Bpda, Eot
 from convert.tf import import_tensorflow
 from edgedefend.errors import EdgeDefendError, InputError
@@ -47,7 +48,7 @@ class FoolboxBridge:
     Parameters
     ----------
     model : Attackable
-        A `GradientModel`, or a `Bpda` or `Eot` around one.
+        A `GradientModel`, a `Bpda` or `Eot` around one, or a `Voting` of two.
     count : int
         Images in the batch that will be attacked.
     rng : numpy.random.Generator
@@ -64,7 +65,7 @@ class FoolboxBridge:
     def __init__(self, model: Attackable, count: int, rng: np.random.Generator) -> None:
         self._tf = import_tensorflow()
         self.gradients, self.nonfinite = 0, np.zeros(count, np.int64)
-        self.draws = model.eot_samples if isinstance(model, Eot) else 1
+        self.draws = _gradients_a_step(model)
         function = self._function(model, rng)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -114,11 +115,29 @@ class FoolboxBridge:
                 return tf.reduce_mean(tf.reshape(logits, (-1, draws, logits.shape[-1])), axis=1)
 
             return averaged
+        if isinstance(model, Voting):
+            defended, bare, vote = self._function(model.defended, rng), self._function(model.bare, rng), model.vote
+
+            def together(images: Any) -> Any:
+                behind, alone = tf.nn.log_softmax(defended(images)), tf.nn.log_softmax(bare(images))
+                ballot = tf.one_hot(tf.argmax(alone, axis=1), alone.shape[-1])
+                answer = tf.math.log(tf.maximum((1 - vote) * tf.exp(behind) + vote * ballot, LEAST))
+                # The answers of `Voting`, with its gradient.
+                both = behind + alone
+                return both + tf.stop_gradient(answer - both)
+
+            return together
         raise InputError(f"foolbox cannot be given a {type(model).__name__}")
 
     def tensor(self, array: NDArray[Any]) -> Any:
         """Return an array as foolbox wants it."""
         return self._tf.convert_to_tensor(array)
+
+
+def _gradients_a_step(model: Attackable) -> int:
+    if isinstance(model, Voting):
+        return _gradients_a_step(model.defended) + _gradients_a_step(model.bare)
+    return model.eot_samples if isinstance(model, Eot) else 1
 
 
 def _device(tf: Any) -> str:

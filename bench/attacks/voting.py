@@ -13,9 +13,9 @@ from bench.attacks.base import Attackable, Classes, Gradient, Images
 from edgedefend.classifier import softmax
 from edgedefend.combining import with_vote
 
-__all__ = ["Voting"]
+__all__ = ["LEAST", "Voting"]
 
-_LEAST = np.float32(1e-30)  # whose logarithm is taken
+LEAST = np.float32(1e-30)  # probability whose logarithm is taken
 
 
 class Voting:
@@ -33,20 +33,20 @@ class Voting:
     """
 
     def __init__(self, defended: Attackable, bare: Attackable, vote: float) -> None:
-        self._defended, self._bare, self._vote = defended, bare, vote
+        self.defended, self.bare, self.vote = defended, bare, vote
 
     @property
     def randomised(self) -> bool:
         """Whether the defended model draws at random."""
-        return self._defended.randomised
+        return self.defended.randomised
 
     def _answers(self, defended: NDArray[np.float32], bare: NDArray[np.float32]) -> NDArray[np.float32]:
-        together = with_vote(softmax(defended), bare, self._vote)
-        return np.asarray(np.log(np.maximum(together, _LEAST)), np.float32)  # NaN stays NaN
+        together = with_vote(softmax(defended), bare, self.vote)
+        return np.asarray(np.log(np.maximum(together, LEAST)), np.float32)  # NaN stays NaN
 
     def logits(self, images: Images, rng: np.random.Generator | None = None) -> NDArray[np.float32]:
         """Return the logarithms of the probabilities (N, classes), a draw an image."""
-        return self._answers(self._defended.logits(images, rng), self._bare.logits(images, None))
+        return self._answers(self.defended.logits(images, rng), self.bare.logits(images, None))
 
     def gradient(
         self,
@@ -58,8 +58,8 @@ class Voting:
         rng: np.random.Generator | None = None,
     ) -> Gradient:
         """Return the sum of both gradients, and the answers of each draw with the vote."""
-        behind = self._defended.gradient(images, classes, targeted=targeted, loss=loss, rng=rng)
-        bare = self._bare.gradient(images, classes, targeted=targeted, loss=loss)
+        behind = self.defended.gradient(images, classes, targeted=targeted, loss=loss, rng=rng)
+        bare = self.bare.gradient(images, classes, targeted=targeted, loss=loss)
         share = np.ones(len(images), np.float32)
         if not targeted:
             # Away from a class there is always further to go; towards one the gradient ends by itself.

@@ -74,3 +74,15 @@ def test_ours_is_attacked_with_the_vote_that_the_bundle_gives(color_model_file):
     assert {key for key, model in made.items() if isinstance(model, Voting)} == {(0.3, "ours", way) for way in ways}
     assert isinstance(attackers.identity_model(voting, "ours", 1), Voting)
     assert not isinstance(attackers.identity_model(voting, "jpeg", 1), Voting)
+
+
+@pytest.mark.parametrize("attack", sorted(set(attackers._ATTACKS) - {"learned"}))
+def test_every_attack_can_be_run_on_a_bundle_with_a_vote(attack, color_model_file, color_photographs):
+    subject = replace(subject_of(str(color_model_file), table="feature-distillation"), undefended_vote=0.3)
+    data = load_dataset(str(color_photographs), open_model(subject).labels)
+    photos, _, _ = choose_photographs(data, subject, bare_model(subject).logits, PHOTOS)
+    options = {"steps": 3, "search_steps": 1, "eot_samples": 2}
+    cell = Cell("attack", "ours", attack, points=(0.2,), draws=2, options=options, targeted=attack != "deepfool")
+    records = execute(subject, 0, Task(cell, 0.2, 0, tuple(photos)))
+    assert len(records) == PHOTOS and all(record["queries"] >= 0 for record in records)
+    assert all(record["l2_rms"] <= 0.2 * (1 + 1e-3) and record["nonfinite"] == 0 for record in records)

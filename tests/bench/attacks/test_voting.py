@@ -3,7 +3,9 @@ import pytest
 
 from bench.attacks.adaptive import adaptive_model
 from bench.attacks.base import to_pictures, to_unit
+from bench.attacks.bridge import FoolboxBridge
 from bench.attacks.decoupled import Decoupled
+from bench.attacks.minimal import CarliniWagner, DeepFool
 from bench.attacks.pictures import as_pictures
 from bench.attacks.voting import Voting
 from bench.robustness.judge import ask
@@ -36,7 +38,7 @@ def test_it_breaks_the_model_with_the_vote(voting, color_gradients, reddish, def
 def test_its_answers_are_those_of_a_board(voting, color_gradients, reddish):
     model = voting
     rng = [np.random.default_rng(3) for _ in range(2)]
-    behind = model._defended.logits(reddish.images, rng[0])
+    behind = model.defended.logits(reddish.images, rng[0])
     expected = with_vote(softmax(behind), color_gradients.logits(reddish.images), VOTE)
     assert np.exp(model.logits(reddish.images, rng[1])) == pytest.approx(expected, abs=1e-6)
 
@@ -45,7 +47,7 @@ def test_its_gradient_is_that_of_both_and_every_query_counts(voting, color_gradi
     def of(model):
         return model.gradient(reddish.images, reddish.targets, targeted=True, rng=np.random.default_rng(5))
 
-    both, behind, bare = of(voting), of(voting._defended), of(color_gradients)
+    both, behind, bare = of(voting), of(voting.defended), of(color_gradients)
     assert both.gradient == pytest.approx(behind.gradient + bare.gradient, abs=1e-6)
     assert both.queries == behind.queries + bare.queries
     assert both.loss == pytest.approx(behind.loss + bare.loss, abs=1e-5)
@@ -58,12 +60,27 @@ def test_away_from_a_class_the_bare_model_ends_to_count_once_it_is_left(voting, 
 
     def share(labels):
         both = voting.gradient(reddish.images, labels, targeted=False, rng=np.random.default_rng(5)).gradient
-        behind = voting._defended.gradient(reddish.images, labels, targeted=False, rng=np.random.default_rng(5))
+        behind = voting.defended.gradient(reddish.images, labels, targeted=False, rng=np.random.default_rng(5))
         bare = color_gradients.gradient(reddish.images, labels, targeted=False).gradient
         return np.linalg.norm(both - behind.gradient) / np.linalg.norm(bare)
 
     left = softmax(color_gradients.logits(reddish.images))[np.arange(len(wrong)), wrong]
     assert share(wrong.astype(np.int32)) <= left.max() * 1.01 < share(reddish.labels)
+
+
+@pytest.mark.parametrize("attack", [DeepFool(steps=40, enlarge=True), CarliniWagner(steps=40, search_steps=3)])
+def test_foolbox_gets_the_same_answers_and_breaks_it(voting, reddish, attack):
+    bridge = FoolboxBridge(voting, len(reddish.images), np.random.default_rng(3))
+    given = bridge.model(bridge.tensor(reddish.images)).numpy()
+    behind = FoolboxBridge(voting.defended, len(reddish.images), np.random.default_rng(3))
+    mean = softmax(behind.model(behind.tensor(reddish.images)).numpy())
+    assert np.exp(given) == pytest.approx(with_vote(mean, voting.bare.logits(reddish.images), VOTE), abs=1e-5)
+    result = attack(
+        voting, reddish.images, reddish.labels, None, epsilon=0.3, norm="l2_rms", rng=np.random.default_rng(0)
+    )
+    assert result.success.all()
+    # Of each step: four draws, and the bare model.
+    assert (result.gradient_queries % 5 == 0).all() and (result.gradient_queries > 0).all()
 
 
 def test_pictures_of_a_model_that_is_no_number_are_no_success(reddish):
