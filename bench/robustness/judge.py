@@ -95,7 +95,8 @@ def ask(
         One a picture. An answer that is not a number is neither right nor a hit.
     """
     logits = np.stack([_logits(model, pictures, defend, rng) for _ in range(draws * averaged)])
-    bare = softmax(_logits(model, pictures)) if vote or suspicion else None
+    compared = suspicion and draws > 1
+    bare = softmax(_logits(model, pictures)) if vote or compared else None
     answered = logits
     if averaged > 1 or vote:
         means = softmax(logits).reshape(draws, averaged, *logits.shape[1:]).mean(axis=1)
@@ -106,7 +107,7 @@ def ask(
     wanted = answers != labels if targets is None else answers == targets
     hit = np.asarray(finite & wanted).sum(axis=0)
     scores: list[float | None] = [None] * len(pictures)
-    if bare is not None and suspicion and draws > 1 and finite.all():
+    if bare is not None and compared and finite.all():
         defended = softmax(logits[:DRAWS])
         scores = [round(suspicion_score(defended[:, i], bare[i]), 6) for i in range(len(pictures))]
     return [

@@ -12,7 +12,7 @@ from edgedefend.classifier import softmax
 from edgedefend.combining import with_vote
 from edgedefend.defense import Defense
 
-__all__ = ["Model", "bare_answers", "bare_probabilities", "combined_answers", "draw_probabilities"]
+__all__ = ["Model", "bare_answers", "class_probabilities", "combined_answers", "draw_probabilities"]
 
 _BATCH = 16
 
@@ -24,15 +24,15 @@ class Model(Protocol):
         """Return (N, classes)."""
 
 
-def bare_probabilities(model: Model, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return the undefended model's probabilities (N, classes)."""
+def class_probabilities(model: Model, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the model's probabilities (N, classes) for pictures as they are: defended ones, or undefended."""
     parts = [model.logits(to_unit(pictures[start : start + _BATCH])) for start in range(0, len(pictures), _BATCH)]
     return softmax(np.concatenate(parts))
 
 
 def bare_answers(model: Model, pictures: NDArray[np.uint8]) -> NDArray[np.intp]:
     """Return the undefended model's best classes (N,); -1 where its answer is not a number."""
-    return _best(bare_probabilities(model, pictures))
+    return _best(class_probabilities(model, pictures))
 
 
 def _best(probabilities: NDArray[np.float32]) -> NDArray[np.intp]:
@@ -55,7 +55,7 @@ def draw_probabilities(
         Of the draws; a stream that no attack has used.
     """
     drawn = Defense.of(defense, rng=rng)
-    return np.stack([bare_probabilities(model, np.stack([drawn(one) for one in pictures])) for _ in range(draws)])
+    return np.stack([class_probabilities(model, np.stack([drawn(one) for one in pictures])) for _ in range(draws)])
 
 
 def combined_answers(

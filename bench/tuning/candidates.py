@@ -1,6 +1,4 @@
-"""What may be chosen: table, its scale, grid, passes of the quantiser, noise, how many draws answer together,
-and what the undefended answer counts beside them.
-"""
+"""What may be chosen: the defence, how many draws answer together, what the undefended answer counts beside them."""
 
 from __future__ import annotations
 

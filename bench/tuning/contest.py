@@ -25,7 +25,7 @@ from bench.attacks.voting import Voting
 from bench.robustness.curve import SUCCESS
 from bench.robustness.shrink import smallest_scales
 from bench.robustness.store import Record, ResultStore
-from bench.tuning.answers import bare_answers, bare_probabilities, combined_answers, draw_probabilities
+from bench.tuning.answers import bare_answers, class_probabilities, combined_answers, draw_probabilities
 from edgedefend.defense import Defense
 
 __all__ = ["Contest", "Effort", "Pictures"]
@@ -92,7 +92,7 @@ class _Jury:
         else:
             count = _ANSWERS_OF_FEW if self.draws < _FEW else _ANSWERS
             drawn = draw_probabilities(self.model, self.defense, tried, draws=count * self.draws, rng=self.rng)
-            undefended = bare_probabilities(self.model, tried) if self.vote else None
+            undefended = class_probabilities(self.model, tried) if self.vote else None
             answers = combined_answers(drawn, self.draws, undefended, self.vote)
         return (answers == self.targets[rows]).mean(axis=0)
 

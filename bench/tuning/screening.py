@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bench.attacks.model import GradientModel
 from bench.robustness.store import Record, ResultStore
-from bench.tuning.answers import bare_probabilities, combined_answers, draw_probabilities
+from bench.tuning.answers import class_probabilities, combined_answers, draw_probabilities
 from bench.tuning.candidates import DRAWS, Series, Setting
 from bench.tuning.contest import Pictures
 
@@ -65,7 +65,7 @@ def accuracies(
     """Return, by vote and number of draws, the fraction of right answers to each photograph."""
     numbers, votes = tuple(numbers), tuple(votes)
     drawn = draw_probabilities(model, setting.defense(tables), photographs.pictures, draws=max(numbers), rng=rng)
-    undefended = bare_probabilities(model, photographs.pictures) if any(votes) else None
+    undefended = class_probabilities(model, photographs.pictures) if any(votes) else None
 
     def right(draws: int, vote: float) -> list[float]:
         answers = combined_answers(drawn, draws, undefended, vote)
