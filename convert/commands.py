@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from edgedefend.bundle import PRECISIONS
+from edgedefend.combining import MOST_VOTE
 from edgedefend.commands.options import format_table, threads_option
 from edgedefend.errors import EdgeDefendError
 from edgedefend.interpreter import available_threads
@@ -37,7 +38,7 @@ def _progress(label: str, length: int) -> Iterator[Callable[[int], Any]]:
 _TUNER = "bench.tuning.search:Tuner"
 
 
-def _tuner(max_accuracy_drop: float, **limits: int) -> Any:
+def _tuner(max_accuracy_drop: float, **limits: Any) -> Any:
     """Return what chooses the defence, or say what to install for it."""
     module, attribute = _TUNER.split(":")
     try:
@@ -115,6 +116,14 @@ def _tuner(max_accuracy_drop: float, **limits: int) -> Any:
     show_default=True,
     help="... with at most so many runs of the model an answer.",
 )
+@click.option(
+    "--tuning-vote",
+    "tuning_votes",
+    type=click.FloatRange(0, MOST_VOTE, min_open=True),
+    multiple=True,
+    help="... also with this vote of the undefended answer beside the draws (again for others): more accuracy, but "
+    "some photographs are left without protection.",
+)
 @click.option("--pack", is_flag=True, help="Write each bundle as one zip file as well.")
 @click.option("--force", is_flag=True, help="Replace bundles that are there.")
 @threads_option
@@ -126,6 +135,7 @@ def convert(
     max_accuracy_drop: float | None,
     tuning_images: int,
     tuning_draws: int,
+    tuning_votes: tuple[float, ...],
     **options: Any,
 ) -> None:
     """Learn the quantisation table, export the model in every precision, check it, write bundles.
@@ -142,13 +152,12 @@ def convert(
         input_settings = load_settings(settings)
     elif scale is not None or offset is not None:
         input_settings = InputSettings(scale=1.0 if scale is None else scale, offset=offset or 0.0)
+    tuning = {"images": tuning_images, "most_draws": tuning_draws, "votes": tuple(sorted(set(tuning_votes)))}
     wanted = ConvertSettings(
         input_settings=input_settings,
         threads=threads or available_threads(),
         command="edgedefend " + shlex.join(sys.argv[1:]),
-        tuner=None
-        if max_accuracy_drop is None
-        else _tuner(max_accuracy_drop, images=tuning_images, most_draws=tuning_draws),
+        tuner=None if max_accuracy_drop is None else _tuner(max_accuracy_drop, **tuning),
         **{**options, "precisions": options["precisions"] or PRECISIONS},
     )
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edgedefend.defense import Defense
 from edgedefend.noise import MOST_NOISE
 
-__all__ = ["DRAWS", "GRIDS", "PASSES", "SCALES", "VOTES", "Series", "Setting", "all_series"]
+__all__ = ["DRAWS", "GRIDS", "PASSES", "SCALES", "Series", "Setting", "all_series"]
 
 # How many draws an answer may be the mean of: each is one more run of the model on the board.
 DRAWS = (1, 2, 4, 8)
@@ -22,8 +22,6 @@ GRIDS_WITH_NOISE = ((10, 0.1), (10, 0.15), (10, 0.25))
 # Both ascending: a coarser table or more noise never gains accuracy, so a series ends at the first that costs too much.
 SCALES = (0.5, 0.71, 1.0, 1.41, 2.0, 2.83, 4.0)
 NOISES = (5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 12.0, 14.0, 17.0, 20.0, 24.0, 28.0)
-# What the undefended answer may count: it gives back accuracy that noise costs, so it is looked at there.
-VOTES = (0.0, 0.15, 0.2)
 PASSES = (1, 4)
 # Name of a table, its scale, passes: what goes with noise, which would cost too much beside a coarse table.
 _BEHIND_NOISE = (("feature-distillation", 0.25, 1), ("feature-distillation", 1.0, 4))
@@ -96,10 +94,13 @@ class Series:
     votes: tuple[float, ...] = (0.0,)
 
 
-def all_series(tables: Mapping[str, NDArray[np.float32]]) -> Iterator[Series]:
-    """Yield every series, the published grid in one pass without noise among them."""
+def all_series(tables: Mapping[str, NDArray[np.float32]], votes: Sequence[float] = ()) -> Iterator[Series]:
+    """Yield every series, the published grid in one pass without noise among them.
+
+    A vote of the undefended answer gives back accuracy that noise costs: `votes` are looked at there, besides none.
+    """
     for table, (num_steps, distort_limit), passes in itertools.product(tables, GRIDS, PASSES):
         yield Series(tuple(Setting(table, scale, num_steps, distort_limit, passes) for scale in SCALES))
     for (table, scale, passes), (num_steps, distort_limit) in itertools.product(_BEHIND_NOISE, GRIDS_WITH_NOISE):
         settings = tuple(Setting(table, scale, num_steps, distort_limit, passes, noise) for noise in NOISES)
-        yield Series(settings, VOTES if passes == 1 else (0.0,))
+        yield Series(settings, (0.0, *votes) if passes == 1 else (0.0,))

@@ -51,12 +51,15 @@ class Tuner:
         Photographs that the model gets right, to be attacked in the last round; as many others are reported on.
     most_draws : int
         Most draws an answer may be the mean of: what the board can afford.
+    votes : tuple of float
+        Votes of the undefended answer that are looked at besides none (`edgedefend.combining.with_vote`).
     effort : Effort
     """
 
     max_accuracy_drop: float
     images: int = 24
     most_draws: int = max(DRAWS)
+    votes: tuple[float, ...] = ()
     effort: Effort = field(default_factory=Effort)
 
     def __call__(
@@ -200,7 +203,7 @@ class _Search:
         }, best
 
     def _screen(self, photographs: Pictures, right: NDArray[np.bool_], floor: float) -> list[Screened]:
-        series = list(all_series(self.tables))
+        series = list(all_series(self.tables, self.tuner.votes))
         with self.progress("what settings cost", sum(len(one.settings) for one in series)) as tick:
             return screen(
                 self.model, series, self.tables, photographs, right, floor, self.store,

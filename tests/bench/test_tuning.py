@@ -14,7 +14,7 @@ from bench.robustness.figures import trade_off
 from bench.robustness.store import ResultStore
 from bench.tuning import candidates, contest, screening
 from bench.tuning.answers import bare_answers, combined_answers
-from bench.tuning.candidates import GRIDS, NOISES, SCALES, VOTES, Series, Setting, all_series
+from bench.tuning.candidates import GRIDS, NOISES, SCALES, Series, Setting, all_series
 from bench.tuning.contest import Pictures
 from bench.tuning.screening import Screened, _standard_error, accuracies, never_better, screen
 from bench.tuning.search import _strongest
@@ -27,7 +27,7 @@ from edgedefend.statistics import proportion
 from tests.conftest import command_line, one_line
 
 SHORT = ["--quick", "--images", 2, "--table", 1, "--defense", "ours"]
-SMALL = ["--precision", "fp32", "--steps", 2, "--tuning-images", 3, "--tuning-draws", 2]
+SMALL = ["--precision", "fp32", "--steps", 2, "--tuning-images", 3, "--tuning-draws", 2, "--tuning-vote", 0.2]
 
 
 @pytest.fixture(scope="module")
@@ -324,7 +324,10 @@ def test_every_series_is_random_ascends_and_has_the_published_setting_among_it()
     for one in series:
         steps = [(setting.scale, setting.noise_std) for setting in one.settings]
         assert steps == sorted(steps) and len(steps) == len(set(steps))
-    assert all((len(one.votes) > 1) <= (one.settings[0].noise_std > 0) for one in series) and VOTES[0] == 0
+    assert all(one.votes == (0.0,) for one in series), "a vote is looked at only where it is asked for"
+    voting = list(all_series(tables, (0.1, 0.2)))
+    assert {one.votes for one in voting} == {(0.0,), (0.0, 0.1, 0.2)}
+    assert all(len(one.votes) == 1 for one in voting if not one.settings[0].noise_std)
     assert "vote" not in settings[0].name and "vote 0.2" in replace(settings[0], vote=0.2).name
     assert any(setting.noise_std for setting in settings) and any(not setting.noise_std for setting in settings)
     noisy = Setting("learned", 1.0, 10, 0.25, 1, 8.0)
