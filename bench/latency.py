@@ -7,7 +7,9 @@ Scenarios, rules and percentiles follow the MLPerf inference rules (Reddi et al.
 * ``offline``: all images are there at the start, and pass through the pipeline; its figure is images a second.
 
 Where they differ from MLPerf: the shortest run that counts is 30 seconds and 1024 queries (MLPerf: 600 seconds), and
-every query is asked twice in turn, with and without the defence, because a ratio holds on a noisy machine.
+every query is asked twice in turn, with and without the defence, because a ratio holds on a noisy machine. An answer is
+what ``classify`` makes it: the mean of as many draws as the bundle asks for, with the undefended answer's vote where it
+gives it one; the undefended side always runs the model once.
 """
 
 from __future__ import annotations
@@ -22,10 +24,12 @@ from numpy.typing import NDArray
 
 from bench.conditions import Watch, bundle_facts, interpreter_facts
 from bench.percentiles import PERCENTILES, median_interval, percentile, samples_needed, summarize
-from bench.subject import PipelineSubject, Subject, clock
+from bench.subject import AnswerSubject, PipelineSubject, Subject, clock
 from edgedefend.bundle import Bundle
 from edgedefend.classifier import Classifier
 from edgedefend.errors import UsageError
+
+_AnySubject = Subject | AnswerSubject | PipelineSubject
 
 __all__ = ["SCENARIOS", "Scenario", "histogram", "measure_latency"]
 
@@ -92,12 +96,28 @@ def _side(scenario: str, queries: list[dict[str, float]], samples: int) -> dict[
     return side
 
 
+def _subject(
+    classifier: Classifier,
+    pictures: Sequence[NDArray[np.uint8]],
+    files: Sequence[Path],
+    scenario: str,
+    samples: int,
+    draws: int,
+) -> _AnySubject:
+    if scenario == "offline":
+        return PipelineSubject(classifier, pictures=pictures, files=files, samples=samples, draws=draws)
+    if draws > 1 or classifier.undefended_vote:
+        return AnswerSubject(classifier, pictures=pictures, files=files, samples=samples, draws=draws)
+    return Subject(classifier, pictures=pictures, files=files, samples=samples)
+
+
 def measure_latency(
     bundle: Bundle,
     files: Sequence[Path] = (),
     *,
     scenario: str = "single-stream",
     samples: int | None = None,
+    draws: int | None = None,
     min_duration: float = 30.0,
     min_queries: int | None = None,
     warmup: int = 10,
@@ -119,6 +139,8 @@ def measure_latency(
     samples : int, optional
         Images a query, for all but "single-stream", where it is one. By default 8 for "multi-stream", as in MLPerf,
         and 64 for "offline".
+    draws : int, optional
+        Draws of the defence that an answer is the mean of; by default what the bundle asks for.
     min_duration, min_queries : float, int
         The run goes on until the defended queries have taken this many seconds, *and* are this many (by default
         as many as the scenario needs to be quoted).
@@ -153,12 +175,14 @@ def measure_latency(
     watch = watch or Watch()
     classifier = Classifier(bundle, threads=threads, backend=backend)
     pictures: list[NDArray[np.uint8]] = [] if files else [classifier.fit(bundle.golden().image)]
-    kind = PipelineSubject if scenario == "offline" else Subject
-    subject = kind(classifier, pictures=pictures, files=files, samples=count)
+    draws = bundle.draws if draws is None else draws
+    subject = _subject(classifier, pictures, files, scenario, count, draws)
     first = subject.ask(clock(), defended=True)
     for _ in range(warmup - 1):
         subject.ask(clock(), defended=True)
         subject.ask(clock(), defended=False)
+    while isinstance(subject, AnswerSubject) and not subject.settled:
+        subject.ask(clock(), defended=True)
 
     sides: dict[bool, list[dict[str, float]]] = {True: [], False: []}
     seconds = 0.0
@@ -184,6 +208,8 @@ def measure_latency(
         "kind": "latency",
         "scenario": scenario,
         "samples": count,
+        "draws": draws,
+        "undefended_vote": classifier.undefended_vote,
         "batch": subject.batch,
         "queries": queries,
         "seconds": seconds,

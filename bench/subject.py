@@ -15,7 +15,7 @@ from edgedefend.errors import InputError
 from edgedefend.sources import decode_image
 from edgedefend.stream import Frame, Stream
 
-__all__ = ["STAGES", "PipelineSubject", "Subject", "clock"]
+__all__ = ["STAGES", "AnswerSubject", "PipelineSubject", "Subject", "clock"]
 
 clock = time.perf_counter
 STAGES = ("capture_ms", "decode_ms", "resize_ms", "defend_ms", "invoke_ms", "total_ms")
@@ -125,10 +125,68 @@ class Subject:
         return written
 
 
+class AnswerSubject:
+    """A classifier whose answers are made as ``classify`` makes them: of several draws, with the undefended one's vote.
+
+    The parameters are those of `Subject`, and `draws`, how many each answer is the mean of. The images of a query are
+    answered one after another. The undefended side is that of `Subject`, one run of the model an image; it has an
+    interpreter of its own, since one that changes the size of its batch plans its memory anew.
+    """
+
+    batch = 1
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        *,
+        pictures: Sequence[NDArray[np.uint8]] = (),
+        files: Sequence[Path] = (),
+        samples: int = 1,
+        draws: int,
+    ) -> None:
+        runtime = classifier.interpreter
+        bare = Classifier(classifier.bundle, threads=runtime.threads, backend=runtime.backend, defended=False)
+        self._undefended = Subject(bare, pictures=pictures, files=files, samples=samples)
+        self._classifier, self._files, self._pictures = classifier, [Path(file) for file in files], list(pictures)
+        self.samples, self.draws = samples, draws
+        self._next = 0
+
+    @property
+    def settled(self) -> bool:
+        """Whether it is found out if the runs of an answer go through the model in one batch or one by one."""
+        return self._classifier.draw_choice.settled(self.draws + (self._classifier.undefended_vote > 0))
+
+    def ask(self, scheduled: float, *, defended: bool) -> dict[str, float]:
+        """Answer one query; see `Subject.ask`. ``invoke_ms`` is that of all runs of the model."""
+        if not defended:
+            return self._undefended.ask(scheduled, defended=False)
+        stages = self._undefended.stages
+        spent = dict.fromkeys(STAGES, 0.0)
+        for _ in range(self.samples):
+            for name, value in self._classifier.classify(self._next_image(spent), draws=self.draws).stage_ms.items():
+                spent[name] += value
+        spent["total_ms"] = 1e3 * (clock() - scheduled)
+        return {name: spent[name] for name in stages}
+
+    def _next_image(self, spent: dict[str, float]) -> NDArray[np.uint8]:
+        number = self._next
+        self._next = (number + 1) % (len(self._files) or len(self._pictures))
+        if not self._files:
+            return self._pictures[number]
+        started = clock()
+        data = self._files[number].read_bytes()
+        read = clock()
+        image = decode_image(data, str(self._files[number]))
+        spent["capture_ms"] += 1e3 * (read - started)
+        spent["decode_ms"] += 1e3 * (clock() - read)
+        return image
+
+
 class PipelineSubject:
     """A classifier that answers `samples` images at a time through the pipeline, where its stages overlap.
 
-    The parameters are those of `Subject`. The undefended side runs the same pipeline without the defence.
+    The parameters are those of `Subject`, and `draws`, how many each answer is the mean of. The undefended side runs
+    the same pipeline without the defence.
     """
 
     batch = 1
@@ -140,11 +198,12 @@ class PipelineSubject:
         pictures: Sequence[NDArray[np.uint8]] = (),
         files: Sequence[Path] = (),
         samples: int,
+        draws: int = 1,
     ) -> None:
         if bool(pictures) == bool(files):
             raise InputError("a measurement needs either pictures or files")
         self._classifier, self._files, self._pictures = classifier, [Path(file) for file in files], list(pictures)
-        self.samples = samples
+        self.samples, self.draws = samples, draws
 
     def _frames(self) -> Iterator[Frame]:
         for number in range(self.samples):
@@ -163,7 +222,7 @@ class PipelineSubject:
         spent: dict[str, float] = {}
         self._classifier.defended = defended
         try:
-            for result in Stream(self._classifier).run(self._frames()):
+            for result in Stream(self._classifier, draws=self.draws if defended else 1).run(self._frames()):
                 for name, value in result.stage_ms.items():
                     spent[name] = spent.get(name, 0.0) + value
         finally:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convert.export import encode
-from edgedefend.classifier import softmax
+from edgedefend.combining import softmax
 from edgedefend.defense import Defense
 from edgedefend.interpreter import Interpreter
 from edgedefend.suspicion import DRAWS, SuspicionThreshold, learn_threshold, suspicion_score

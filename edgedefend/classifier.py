@@ -3,81 +3,26 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgedefend.bundle import Bundle
-from edgedefend.combining import with_vote
+from edgedefend.combining import softmax, with_vote
 from edgedefend.draws import BatchChoice
 from edgedefend.encoding import Encoding
 from edgedefend.errors import BackendError, BundleError, InputError
 from edgedefend.grid import Grid
 from edgedefend.interpreter import Interpreter, available_threads
-from edgedefend.partitions import Partitions
+from edgedefend.prediction import Answer, Prediction
 from edgedefend.sources import fit_image
-from edgedefend.suspicion import suspicion_of, suspicion_record
+from edgedefend.suspicion import suspicion_of
 
-__all__ = ["Answer", "Classifier", "Prediction", "Verification", "prediction_record", "softmax", "verify_bundle"]
+__all__ = ["Classifier"]
 
 MAX_DRAWS = 256
-_Run = tuple[NDArray[np.float32], float, float]  # raw output, (draws, classes); seconds of the defence, of the model
-# Quantisation has ties (a flat block and a table of 25 give pixels of exactly 12.5): float32 sums in another
-# order may round the other way at one. On the same code x86 and ARM have agreed to the bit.
-TIE_FRACTION = 0.02
-
-
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the softmax over the last axis, float32, computed without overflow."""
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One class with its probability."""
-
-    index: int
-    label: str
-    score: float
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What the classifier says of one image.
-
-    Attributes
-    ----------
-    top : list of Answer
-        The most probable classes, best first.
-    probabilities : float32 (classes,)
-        Mean over the draws, with the undefended answer's vote where the bundle gives it one.
-    draws : int
-        How many random draws of the defence were averaged; 0 without the defence.
-    agreement : float
-        The fraction of draws whose own best class is ``top[0]``; 1.0 for a single one.
-    stage_ms : dict
-        Milliseconds of ``resize_ms``, ``defend_ms``, ``invoke_ms`` and their sum, ``total_ms``.
-    suspicion : float, optional
-        How far the answers disagree (`edgedefend.suspicion`), where that was asked for.
-    suspicious : bool, optional
-        Whether that is more than clean pictures rarely reach, where the bundle knows the threshold.
-    """
-
-    top: list[Answer]
-    probabilities: NDArray[np.float32]
-    draws: int
-    agreement: float
-    stage_ms: dict[str, float] = field(repr=False)
-    suspicion: float | None = None
-    suspicious: bool | None = None
-
-    @property
-    def index(self) -> int:
-        """The most probable class."""
-        return self.top[0].index
+_Run = tuple[NDArray[np.float32], float, float]  # raw output, (runs, classes); seconds of the defence, of the model
 
 
 class Classifier:
@@ -192,21 +137,27 @@ class Classifier:
         output = interpreter.invoke()
         return output, written - started, time.perf_counter() - written
 
-    def _run_batch(self, image: NDArray[np.uint8]) -> _Run:
+    def _write(self, image: NDArray[np.uint8], tensors: NDArray[Any], draws: int) -> None:
+        """Write draws of an image into as many tensors, and the image as it is into one more if there is one."""
+        self.defense.into_many(image, tensors[:draws], self.encoding)
+        if len(tensors) > draws:
+            self.prepare_into(image, tensors[draws], defended=False)
+
+    def _run_batch(self, image: NDArray[np.uint8], draws: int) -> _Run:
         interpreter = self.interpreter
         started = time.perf_counter()
         view = interpreter.input_view()
-        self.defense.into_many(image, view, self.encoding)
+        self._write(image, view, draws)
         del view
         written = time.perf_counter()
         output = interpreter.invoke()
         return output, written - started, time.perf_counter() - written
 
-    def _run_apart(self, image: NDArray[np.uint8], count: int) -> _Run:
+    def _run_apart(self, image: NDArray[np.uint8], draws: int, runs: int) -> _Run:
         spec = self.interpreter.input
         started = time.perf_counter()
-        tensors = np.empty((count, *spec.shape[1:]), spec.dtype)
-        self.defense.into_many(image, tensors, self.encoding)
+        tensors = np.empty((runs, *spec.shape[1:]), spec.dtype)
+        self._write(image, tensors, draws)
         defend_s = time.perf_counter() - started
         outputs, copy_s, invoke_s = self._invoke_apart(tensors)
         return outputs, defend_s + copy_s, invoke_s
@@ -311,13 +262,14 @@ class Classifier:
         """
         return suspicion_of(self._probabilities(output), self._probabilities(undefended), self.bundle.suspicion)
 
-    def _run_draws(self, image: NDArray[np.uint8], count: int) -> _Run:
-        """Run `count` draws of one image of the model's size; the image is quantised once."""
-        if count == 1:
+    def _run_draws(self, image: NDArray[np.uint8], draws: int, *, undefended: bool) -> _Run:
+        """Run draws of one image of the model's size, and behind them the image as it is where that is asked for."""
+        runs = draws + undefended
+        if runs == 1:
             return self._run_one(image)
-        batched = self._batch_for(count)
-        result = self._run_batch(image) if batched else self._run_apart(image, count)
-        self.draw_choice.note(count, batched, result[2])
+        batched = self._batch_for(runs)
+        result = self._run_batch(image, draws) if batched else self._run_apart(image, draws, runs)
+        self.draw_choice.note(runs, batched, result[2])
         return result
 
     def classify(
@@ -332,7 +284,7 @@ class Classifier:
         draws : int
             Random draws of the defence; the answer is the mean of their probabilities, with the vote of the undefended
             answer where the bundle gives it one: the model then runs once more. The image is quantised once for all
-            draws; whether they go through the model in one batch or one by one is `edgedefend.draws`.
+            draws; whether all runs go through the model in one batch or one by one is `edgedefend.draws`.
         top : int
             How many classes to return.
         suspicion : bool
@@ -356,15 +308,11 @@ class Classifier:
         begin = time.perf_counter()
         fitted = self.fit(image)
         resized = time.perf_counter()
-        output, defend_s, invoke_s = self._run_draws(fitted, count)
-        score, suspicious, undefended = None, None, None
-        if suspicion or self.undefended_vote:
-            started = time.perf_counter()
-            undefended = self.run(fitted, defended=False)
-            if suspicion:
-                score, suspicious = self.suspicion(output, undefended)
-            invoke_s += time.perf_counter() - started
-        answers, probabilities, agreement = self.rank(output, top, undefended)
+        also_undefended = suspicion or self.undefended_vote > 0
+        output, defend_s, invoke_s = self._run_draws(fitted, count, undefended=also_undefended)
+        drawn, undefended = output[:count], output[count] if also_undefended else None
+        score, suspicious = self.suspicion(drawn, undefended) if suspicion and undefended is not None else (None, None)
+        answers, probabilities, agreement = self.rank(drawn, top, undefended)
         stage_ms = {
             "resize_ms": 1e3 * (resized - begin),
             "defend_ms": 1e3 * defend_s,
@@ -376,78 +324,3 @@ class Classifier:
 
     def _probabilities(self, output: NDArray[np.float32]) -> NDArray[np.float32]:
         return softmax(output) if self.bundle.output == "logits" else output
-
-
-def prediction_record(prediction: Prediction, image: str, bundle: Bundle) -> dict[str, Any]:
-    """Return a prediction as JSON types: what ``classify --json`` prints and the HTTP service answers."""
-    return {
-        "image": image,
-        "label": prediction.top[0].label,
-        "score": round(prediction.top[0].score, 6),
-        "top": [
-            {"index": answer.index, "label": answer.label, "score": round(answer.score, 6)} for answer in prediction.top
-        ],
-        "draws": prediction.draws,
-        "agreement": round(prediction.agreement, 4),
-        **suspicion_record(prediction.suspicion, prediction.suspicious),
-        "stage_ms": {stage: round(value, 3) for stage, value in prediction.stage_ms.items()},
-        "bundle": bundle.sha256,
-    }
-
-
-@dataclass(frozen=True)
-class Verification:
-    """What `verify_bundle` saw: the differences stay below what is allowed.
-
-    `partitions` is how the runtime has divided the model here, None where it does not tell.
-    """
-
-    backend: str
-    backend_version: str
-    differing_pixels: float
-    output_error: float
-    tolerance: float
-    label: str
-    partitions: Partitions | None
-
-
-def verify_bundle(bundle: Bundle, *, threads: int | None = None, backend: str | None = None) -> Verification:
-    """Run a bundle's golden input and compare every step with what the desktop got.
-
-    Raises
-    ------
-    BundleError
-        If the defended image differs by more than rounding ties.
-    BackendError
-        If the interpreter cannot run the model, or runs it and gives another answer.
-    """
-    golden = bundle.golden()
-    classifier = Classifier(bundle, threads=threads, backend=backend, defended=False)
-    defended = bundle.defense()(golden.image, grid=golden.grid)
-    differing = float(np.mean(defended != golden.defended))
-    if differing > TIE_FRACTION:
-        raise BundleError(
-            f"{bundle.path}: the defence gives another image than on the desktop "
-            f"({100 * differing:.2f} % of the values differ, {100 * TIE_FRACTION:.0f} % are allowed)"
-        )
-    output = classifier.run(golden.defended)
-    error = float(np.abs(output - golden.output).max())
-    interpreter = classifier.interpreter
-    expected, answer = int(golden.output.argmax()), int(output.argmax())
-    if not error <= golden.tolerance or answer != expected:
-        others = [name for name in ("fp32", "fp16", "int8") if name != bundle.precision]
-        raise BackendError(
-            f"{bundle.path}: {interpreter.backend} {interpreter.version} runs this {bundle.precision} model and gets "
-            f"it wrong: {bundle.labels[answer]!r} where the desktop said {bundle.labels[expected]!r}, "
-            f"largest difference {error:.3g}, allowed {golden.tolerance:.3g}: "
-            f"use the {' or '.join(others)} bundle here, or another --backend"
-        )
-    return Verification(
-        interpreter.backend,
-        interpreter.version,
-        differing,
-        error,
-        golden.tolerance,
-        bundle.labels[answer],
-        interpreter.partitions(),
-    )

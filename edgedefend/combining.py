@@ -1,4 +1,4 @@
-"""How several draws become one answer: the mean of their probabilities, and the undefended answer's bounded vote.
+"""How several outputs become one answer: the mean of the draws' probabilities, the undefended answer's bounded vote.
 
 A defence that asks much of an attacker also makes the model less sure of clean pictures. The undefended answer is right
 where they are clean, and anybody's where they are not; so it may decide where the draws hesitate, and cannot where they
@@ -10,10 +10,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MOST_VOTE", "with_vote"]
+__all__ = ["MOST_VOTE", "softmax", "with_vote"]
 
 # From a half on the undefended answer alone would decide, and nothing be defended.
 MOST_VOTE = 0.45
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the softmax over the last axis, float32, computed without overflow."""
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
 def with_vote(

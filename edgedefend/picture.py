@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from edgedefend.classifier import Classifier, softmax
+from edgedefend.classifier import Classifier
+from edgedefend.combining import softmax
 
 __all__ = ["stage_sheet"]
 

@@ -27,8 +27,9 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from edgedefend.classifier import Answer, Classifier
+from edgedefend.classifier import Classifier
 from edgedefend.errors import EdgeDefendError, InputError
+from edgedefend.prediction import Answer
 
 __all__ = ["Frame", "FrameResult", "Stream"]
 
@@ -55,7 +56,7 @@ class FrameResult:
     `number` counts captured frames, dropped ones included, from 0. `captured` is of time.monotonic and `age_ms` the
     time from then to the answer. `stage_ms` has "prepare_ms" (resize, defend, write the tensor), "invoke_ms", and
     "decode_ms" where the stream decoded the frame. `agreement` is the fraction of draws whose own best class is
-    ``top[0]``. `suspicion` and `suspicious` are those of `edgedefend.classifier.Prediction`, where the stream was asked
+    ``top[0]``. `suspicion` and `suspicious` are those of `edgedefend.prediction.Prediction`, where the stream was asked
     for them. `image` is the whole frame where the stream was asked to keep it.
     """
 

@@ -1,11 +1,10 @@
-import json
 import shutil
 
 import numpy as np
 import pytest
 
 from edgedefend.bundle import PRECISIONS, load_bundle
-from edgedefend.classifier import Classifier, softmax, verify_bundle
+from edgedefend.classifier import Classifier
 from edgedefend.errors import BackendError, BundleError, InputError
 from tests.test_bundle import edit_manifest, rewrite
 
@@ -75,15 +74,36 @@ def test_a_vote_and_a_suspicion_share_one_run_of_the_model(color_bundles, tmp_pa
     shutil.copytree(color_bundles / "fp32", tmp_path / "voting")
     edit_manifest(tmp_path / "voting", "defense", "undefended_vote", value=0.25)
     classifier = Classifier(load_bundle(tmp_path / "voting"), threads=1)
-    runs, run = [], classifier.run
+    runs, invoke = [], classifier.interpreter.invoke
 
-    def counted(image, *, defended=None):
-        runs.append(defended)
-        return run(image, defended=defended)
+    def counted():
+        output = invoke()
+        runs.append(len(output))
+        return output
 
-    monkeypatch.setattr(classifier, "run", counted)
-    assert classifier.classify(photographs[0], draws=3, suspicion=True).suspicion is not None
-    assert runs == [False]
+    monkeypatch.setattr(classifier.interpreter, "invoke", counted)
+    for _ in range(6):  # in one batch at first, then one by one
+        runs.clear()
+        assert classifier.classify(photographs[0], draws=3, suspicion=True).suspicion is not None
+        assert sum(runs) == 4
+
+
+@pytest.mark.parametrize("batched", [True, False])
+def test_the_undefended_answer_is_that_of_the_picture_as_it_is(color_bundles, photographs, monkeypatch, batched):
+    classifier = Classifier(load_bundle(color_bundles / "fp32"), threads=1)
+    monkeypatch.setattr(classifier.draw_choice, "batched", lambda runs: batched)
+    seen, suspicion = [], classifier.suspicion
+
+    def noticed(output, undefended):
+        seen.append((output, undefended))
+        return suspicion(output, undefended)
+
+    monkeypatch.setattr(classifier, "suspicion", noticed)
+    classifier.classify(photographs[0], draws=3, suspicion=True)
+    (output, undefended), plain = seen[0], classifier.run(classifier.fit(photographs[0]), defended=False)
+    assert undefended == pytest.approx(plain, abs=1e-3)
+    assert output.shape == (3, 3)
+    assert not (abs(output - plain) < 1e-6).all(axis=1).any(), "the draws are defended"
 
 
 def test_the_defence_changes_what_the_model_sees(color_bundles, photographs):
@@ -113,42 +133,6 @@ def test_bad_arguments(color_bundles, photographs):
         classifier.classify(photographs[0], draws=0)
     with pytest.raises(InputError, match="top is 0"):
         classifier.classify(photographs[0], top=0)
-
-
-def test_softmax_does_not_overflow():
-    out = softmax(np.array([[1000.0, 1000.0], [-1000.0, 0.0]], np.float32))
-    assert out == pytest.approx(np.array([[0.5, 0.5], [0, 1]]))
-
-
-@pytest.mark.parametrize("precision", PRECISIONS)
-def test_verify_passes_on_what_convert_wrote(color_bundles, precision):
-    seen = verify_bundle(load_bundle(color_bundles / precision), threads=1)
-    assert seen.output_error <= seen.tolerance
-    assert seen.differing_pixels == 0
-
-
-def golden_with(folder, **changes):
-    content = json.loads((folder / "golden.json").read_text())
-    rewrite(folder, "golden.json", json.dumps({**content, **changes}).encode())
-
-
-def test_verify_notices_another_answer(color_bundles, tmp_path):
-    shutil.copytree(color_bundles / "int8", tmp_path / "b")
-    output = json.loads((tmp_path / "b" / "golden.json").read_text())["output"]
-    golden_with(tmp_path / "b", output=output[1:] + output[:1])
-    with pytest.raises(BackendError, match="gets it wrong.*use the fp32 or fp16 bundle"):
-        verify_bundle(load_bundle(tmp_path / "b"), threads=1)
-    golden_with(tmp_path / "b", output=[float("nan")] * 3)
-    with pytest.raises(BackendError, match="gets it wrong"):
-        verify_bundle(load_bundle(tmp_path / "b"), threads=1)
-
-
-def test_verify_notices_another_defence(color_bundles, tmp_path):
-    shutil.copytree(color_bundles / "int8", tmp_path / "b")
-    rows = json.loads((tmp_path / "b" / "golden.json").read_text())["rows"]
-    golden_with(tmp_path / "b", rows=rows[::-1])
-    with pytest.raises(BundleError, match="the defence gives another image"):
-        verify_bundle(load_bundle(tmp_path / "b"), threads=1)
 
 
 def test_a_model_that_is_none(color_bundles, tmp_path):

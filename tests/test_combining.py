@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgedefend.combining import MOST_VOTE, with_vote
+from edgedefend.combining import MOST_VOTE, softmax, with_vote
 
 BARE = np.array([0.1, 0.2, 0.7], np.float32)
 
@@ -44,3 +44,8 @@ def test_an_undefended_answer_that_is_no_number_makes_none_of_it():
     undefended = np.stack([BARE, np.array([0.1, np.nan, 0.5], np.float32)])
     found = with_vote(np.full((2, 3), 1 / 3, np.float32), undefended, 0.1)
     assert np.isfinite(found[0]).all() and np.isnan(found[1]).all()
+
+
+def test_softmax_does_not_overflow():
+    out = softmax(np.array([[1000.0, 1000.0], [-1000.0, 0.0]], np.float32))
+    assert out == pytest.approx(np.array([[0.5, 0.5], [0, 1]]))

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from edgedefend.classifier import Answer
+from edgedefend.prediction import Answer
 from edgedefend.results import Filter, Records, encode
 from edgedefend.stream import FrameResult
 

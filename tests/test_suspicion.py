@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgedefend.bundle import load_bundle
-from edgedefend.classifier import Classifier, prediction_record
+from edgedefend.classifier import Classifier
 from edgedefend.errors import BundleError, InputError
+from edgedefend.prediction import prediction_record
 from edgedefend.suspicion import learn_threshold, suspicion_score
 from tests.test_bundle import edit_manifest
 

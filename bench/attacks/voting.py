@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.attacks.base import Attackable, Classes, Gradient, Images
-from edgedefend.classifier import softmax
-from edgedefend.combining import with_vote
+from edgedefend.combining import softmax, with_vote
 
 __all__ = ["LEAST", "Voting"]
 

@@ -26,6 +26,7 @@ QUICK = {"single-stream": (2.0, 64), "multi-stream": (2.0, 64), "offline": (2.0,
     help="As in MLPerf: one image at a time (p90), N at a time (p99), all at once (images/s).",
 )
 @click.option("--samples", type=click.IntRange(1, 4096), help="Images a query (default: 1, 8 and 64).")
+@click.option("--draws", type=click.IntRange(1, 256), help="Random draws to average (default: as the bundle says).")
 @click.option("--min-duration", type=click.FloatRange(0), help="Seconds of defended queries, at least (default: 30).")
 @click.option("--min-queries", type=click.IntRange(1), help="Defended queries, at least (default: 1024, 662 and 16).")
 @click.option(
@@ -47,6 +48,7 @@ def latency(
     bundle: str,
     scenario: str,
     samples: int | None,
+    draws: int | None,
     min_duration: float | None,
     min_queries: int | None,
     iterations: int | None,
@@ -57,6 +59,9 @@ def latency(
     **options: Any,
 ) -> None:
     """Latency by stage in MLPerf's scenarios, defended and undefended in turn.
+
+    A defended answer is made as classify makes it: of as many draws as the bundle (or --draws) asks for, with the
+    undefended answer's vote where the bundle gives it one. The undefended side runs the model once.
 
     Both --min-duration and --min-queries are reached before it ends. Every query is timed from the moment it was
     scheduled to the reply, the defence inside. Without --image the bundle's golden image is classified, ready at
@@ -79,6 +84,7 @@ def latency(
             images,
             scenario=scenario,
             samples=samples,
+            draws=draws,
             min_duration=30.0 if min_duration is None else min_duration,
             min_queries=min_queries,
             warmup=warmup,
@@ -87,6 +93,15 @@ def latency(
         )
     _print(result)
     save(result, json_path)
+
+
+def _runs(result: dict[str, Any]) -> str:
+    """Return what an answer is made of, nothing where it is one run of the model."""
+    draws, vote = result["draws"], result["undefended_vote"]
+    drawn = f"the mean of {draws} draws" if draws > 1 else "one draw"
+    voting = f" with the undefended answer's vote of {vote:g}" if vote else ""
+    runs = draws + (vote > 0)
+    return f"{drawn}{voting}: {runs} runs of the model" if runs > 1 else ""
 
 
 def _print(result: dict[str, Any]) -> None:
@@ -98,6 +113,8 @@ def _print(result: dict[str, Any]) -> None:
         f"{result['scenario']}, {result['queries']} queries{images} in {result['seconds']:.1f} s, and as many "
         f"undefended in turn (the first query took {result['first_ms']:.1f} ms)"
     )
+    if runs := _runs(result):
+        click.echo(f"an answer is {runs}")
     columns = list(result["defended"]["stages"]["total_ms"])
     rows = [
         [name if side == "defended" else f"undefended {name}", *(f"{row[column]:.3f}" for column in columns)]

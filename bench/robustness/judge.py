@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from bench.attacks.base import to_unit
 from bench.attacks.norms import sizes
-from edgedefend.classifier import softmax
-from edgedefend.combining import with_vote
+from edgedefend.combining import softmax, with_vote
 from edgedefend.suspicion import DRAWS, suspicion_score
 
 __all__ = ["Answers", "Verdict", "ask", "distortion"]
@@ -83,7 +82,7 @@ def ask(
     rng : numpy.random.Generator
         A stream that no attack has used.
     averaged : int
-        Draws of which an answer is the mean (of the probabilities, as in `edgedefend.classifier`).
+        Draws of which an answer is the mean (of the probabilities, as in `edgedefend.combining`).
     vote : float
         What the undefended answer counts beside them (`edgedefend.combining.with_vote`).
     suspicion : bool

@@ -96,6 +96,13 @@ def latency(result: dict[str, Any], section: Section) -> None:
             f"Defended and undefended queries ran in turn. The median of their ratio lies in [{low:.3f}, {high:.3f}] "
             "with 95 % confidence; it holds on a machine where the milliseconds do not."
         )
+    draws, vote = number_at(result, "draws") or 1, number_at(result, "undefended_vote") or 0
+    if draws > 1 or vote > 0:
+        section.notes.append(
+            f"An answer is the mean of {draws:.0f} draw{'s' if draws > 1 else ''} of the defence"
+            + (f", with the undefended answer's vote of {vote:g}" if vote > 0 else "")
+            + f": {draws + (vote > 0):.0f} runs of the model, where the undefended side makes one."
+        )
     missing = at(result, "missing")
     parts = list(missing)[: len(_PARTS)] if isinstance(missing, dict) else []
     if parts:

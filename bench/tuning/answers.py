@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.attacks.base import to_unit
-from edgedefend.classifier import softmax
-from edgedefend.combining import with_vote
+from edgedefend.combining import softmax, with_vote
 from edgedefend.defense import Defense
 
 __all__ = ["Model", "bare_answers", "class_probabilities", "combined_answers", "draw_probabilities"]

@@ -54,8 +54,9 @@ def classify(
     import numpy as np
 
     from edgedefend.bundle import load_bundle
-    from edgedefend.classifier import Classifier, prediction_record
+    from edgedefend.classifier import Classifier
     from edgedefend.errors import InputError
+    from edgedefend.prediction import prediction_record
     from edgedefend.sources import read_image
     from edgedefend.suspicion import DRAWS
 

@@ -52,10 +52,10 @@ def serve(
     An address that others can reach needs a token.
     """
     from edgedefend.bundle import load_bundle
-    from edgedefend.classifier import verify_bundle
     from edgedefend.errors import EdgeDefendError
     from edgedefend.notify import notify
     from edgedefend.serving.access import check_exposure, is_loopback, read_token
+    from edgedefend.verification import verify_bundle
 
     try:
         from edgedefend.serving.server import Server, keep_decoders_quiet, listen, make_service

@@ -19,7 +19,7 @@ def verify(bundle: str, threads: int | None, backend: str | None) -> None:
     Every file is hashed again, the model is loaded, and the golden input goes through defence and model.
     """
     from edgedefend.bundle import load_bundle
-    from edgedefend.classifier import verify_bundle
+    from edgedefend.verification import verify_bundle
 
     loaded = load_bundle(bundle)
     click.echo(f"files      whole, bundle hash {loaded.sha256[:16]}")

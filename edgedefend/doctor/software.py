@@ -239,7 +239,7 @@ def _kernels_in_tree(patient: Patient) -> list[Finding]:
 
 _BUNDLE = """
 from edgedefend.bundle import load_bundle
-from edgedefend.classifier import verify_bundle
+from edgedefend.verification import verify_bundle
 from edgedefend.errors import EdgeDefendError
 try:
     bundle = load_bundle({path!r})

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgedefend.classifier import Classifier, prediction_record, softmax
-from edgedefend.combining import with_vote
+from edgedefend.classifier import Classifier
+from edgedefend.combining import softmax, with_vote
 from edgedefend.errors import BackendError
 from edgedefend.grid import Grid, remap
+from edgedefend.prediction import prediction_record
 from edgedefend.sources import decode_image
 from edgedefend.suspicion import suspicion_of, suspicion_record
 

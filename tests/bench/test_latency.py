@@ -1,15 +1,17 @@
 """The scenarios on a real model. No time is asserted; what is counted, from when, and what is left away is."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 
 from bench.latency import SCENARIOS, histogram, measure_latency
-from bench.subject import PipelineSubject, Subject, clock
+from bench.subject import AnswerSubject, PipelineSubject, Subject, clock
 from edgedefend.bundle import load_bundle
 from edgedefend.classifier import Classifier
 from edgedefend.errors import InputError, UsageError
+from tests.test_bundle import edit_manifest
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +113,7 @@ def test_latency_counts_from_when_the_query_was_scheduled(bundle, classifier):
     """A query that had to wait is as late as its wait: measuring from its start would leave that out."""
     for subject in (
         Subject(classifier, pictures=[picture(bundle)]),
+        AnswerSubject(classifier, pictures=[picture(bundle)], draws=2),
         PipelineSubject(classifier, pictures=[picture(bundle)], samples=2),
     ):
         answer = subject.ask(clock() - 5.0, defended=True)
@@ -153,10 +156,74 @@ def test_the_pipeline_is_undefended_where_asked_and_defended_again_after(bundle,
     assert classifier.defended
 
 
+@pytest.fixture(scope="module")
+def voting(color_bundles, tmp_path_factory):
+    """A bundle that asks for two draws an answer and gives the undefended one a vote."""
+    folder = tmp_path_factory.mktemp("voting") / "b"
+    shutil.copytree(color_bundles / "int8", folder)
+    edit_manifest(folder, "defense", "draws", value=2)
+    edit_manifest(folder, "defense", "undefended_vote", value=0.25)
+    return load_bundle(folder)
+
+
+def counting(interpreter, monkeypatch) -> list[int]:
+    runs, invoke = [], interpreter.invoke
+
+    def counted():
+        output = invoke()
+        runs.append(len(output))
+        return output
+
+    monkeypatch.setattr(interpreter, "invoke", counted)
+    return runs
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("with_files", [False, True])
+def test_an_answer_takes_the_runs_that_the_bundle_asks_for(voting, files, scenario, with_files):
+    given = files if with_files else ()
+    result = measure_latency(voting, given, scenario=scenario, min_duration=0, min_queries=3, threads=1)
+    assert (result["draws"], result["undefended_vote"]) == (2, 0.25)
+    assert result["figure"]["name"] in ("p90", "p99", "samples_per_s")
+    stages = result["defended"]["stages"]
+    assert list(stages) == list(result["undefended"]["stages"])
+    assert all(stages[name]["p50"] > 0 for name in stages)
+    alone = measure_latency(voting, given, scenario=scenario, draws=1, min_duration=0, min_queries=3, threads=1)
+    assert alone["draws"] == 1
+
+
+def test_what_a_query_of_answers_runs(voting, files, monkeypatch):
+    classifier = Classifier(voting, threads=1)
+    subject = AnswerSubject(classifier, files=files, samples=2, draws=3)
+    bare = subject._undefended._interpreter
+    defended, undefended = counting(classifier.interpreter, monkeypatch), counting(bare, monkeypatch)
+    assert not subject.settled
+    for _ in range(4):
+        spent = subject.ask(clock(), defended=True)
+        assert sum(defended) == 8, "two images, three draws of each and the undefended answer"
+        defended.clear()
+        assert sum(spent[name] for name in spent if name != "total_ms") <= spent["total_ms"]
+    assert subject.settled
+    assert undefended == []
+    subject.ask(clock(), defended=False)
+    assert (undefended, defended) == ([2], [])
+
+
+def test_the_pipeline_makes_as_many_draws_as_it_is_told(voting, monkeypatch):
+    classifier = Classifier(voting, threads=1)
+    runs = counting(classifier.interpreter, monkeypatch)
+    subject = PipelineSubject(classifier, pictures=[picture(voting)], samples=3, draws=4)
+    subject.ask(clock(), defended=True)
+    assert sum(runs) == 3 * (4 + 1)
+    runs.clear()
+    subject.ask(clock(), defended=False)
+    assert sum(runs) == 3
+
+
 def test_a_subject_needs_something_to_ask_about(classifier):
-    for kind in (Subject, PipelineSubject):
+    for kind, options in ((Subject, {}), (AnswerSubject, {"draws": 2}), (PipelineSubject, {})):
         with pytest.raises(InputError, match="either pictures or files"):
-            kind(classifier, samples=1)
+            kind(classifier, samples=1, **options)
 
 
 def test_histogram_counts_everything_once():
@@ -185,3 +252,12 @@ def test_the_command(run_cli, color_bundles, tmp_path):
     result = run_cli("bench", "latency", color_bundles / "int8", "--iterations", 3, "--warmup", 1, "--json", out)
     assert result.returncode == 0, result.stderr
     assert json.loads(out.read_text())["queries"] == 3
+
+
+def test_the_command_says_what_an_answer_is_made_of(run_cli, voting, tmp_path):
+    result = run_cli("bench", "latency", voting.path, "--iterations", 2, "--warmup", 1, "--threads", 1)
+    assert result.returncode == 0, result.stderr
+    said = "an answer is the mean of 2 draws with the undefended answer's vote of 0.25: 3 runs of the model"
+    assert said in result.stdout
+    result = run_cli("bench", "latency", voting.path, "--iterations", 2, "--warmup", 1, "--threads", 1, "--draws", 1)
+    assert "an answer is one draw with the undefended answer's vote of 0.25: 2 runs of the model" in result.stdout

@@ -383,5 +383,12 @@ def test_areas_of_a_histogram_are_equal_however_many_values_there_are():
     assert tops[0] == tops[1]
 
 
+def test_a_latency_says_how_many_runs_an_answer_takes():
+    several = section_of("f", {**COMMON, **RESULTS["latency"], "draws": 4, "undefended_vote": 0.2})
+    assert any("4 draws of the defence" in note and "vote of 0.2: 5 runs" in note for note in several.notes)
+    single = section_of("f", {**COMMON, **RESULTS["latency"], "draws": 1, "undefended_vote": 0.0})
+    assert not any("runs of the model" in note for note in single.notes)
+
+
 def test_titles_name_the_model():
     assert section_of("f", {**COMMON, **RESULTS["latency"]}).title == "latency single-stream, efficientnet-lite0 int8"

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from edgedefend.bundle import load_bundle
-from edgedefend.classifier import Classifier, softmax
+from edgedefend.classifier import Classifier
+from edgedefend.combining import softmax
 from edgedefend.errors import InputError
 from edgedefend.grid import Grid, remap
 from edgedefend.serving.answers import Options, classify_picture, show_stages

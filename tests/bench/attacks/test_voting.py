@@ -9,8 +9,7 @@ from bench.attacks.minimal import CarliniWagner, DeepFool
 from bench.attacks.pictures import as_pictures
 from bench.attacks.voting import Voting
 from bench.robustness.judge import ask
-from edgedefend.classifier import softmax
-from edgedefend.combining import with_vote
+from edgedefend.combining import softmax, with_vote
 
 VOTE = 0.3
 
