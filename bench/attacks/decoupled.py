@@ -44,7 +44,7 @@ class Decoupled(Attack):
         Fraction of the draws that have to be fooled, averaged over the last steps, before the size shrinks.
     margin : float
         What comes back is the change that was found times this: it lies on the boundary, where half of the verdicts go
-        the other way. Whoever wants the smallest scales it down again (`bench.robustness.shrink`).
+        the other way. Whoever wants the smallest scales it down again (`bench.robustness.scale`).
     fresh_draws : int
         That judge the result.
     """

@@ -39,7 +39,7 @@ PARTS = {
     "draws": ("draws",),
 }
 # l2_rms, in steps of two as far as the paper's bound. What lies between two of them is found by scaling down what
-# succeeded (`bench.robustness.shrink`). Bare models fall below the first of the others, and so do some of the defences
+# succeeded (`bench.robustness.scale`). Bare models fall below the first of the others, and so do some of the defences
 # that draw nothing, whose gradients cost an eighth as much.
 CURVE_EPSILONS = (0.002, 0.004, 0.008, 0.016, 0.032, L2_BOUND)
 BARE_EPSILONS = (0.0005, 0.001, *CURVE_EPSILONS)

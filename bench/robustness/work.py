@@ -19,11 +19,12 @@ from bench.attacks.pictures import as_pictures
 from bench.baselines.variation import between_draws
 from bench.robustness import attackers
 from bench.robustness.cells import Cell, Task, point_name
+from bench.robustness.curve import SUCCESS
 from bench.robustness.descent import descend_in_rounds
 from bench.robustness.judge import Verdict, ask, distortion
 from bench.robustness.players import model_behind, player_of
 from bench.robustness.sanity import GradientProbe, current_iterate, nonzero_gradients
-from bench.robustness.shrink import smallest_scales
+from bench.robustness.scale import Rate, larger_scales, smallest_scales
 from bench.robustness.store import Record
 from bench.robustness.subject import SubjectSpec, read_pictures
 
@@ -103,13 +104,30 @@ def _attacked(batch: _Batch) -> list[Record]:
     records = _verdicts(batch, result, pictures, everybody)
     if not cell.options.get("shrink"):
         return records
-    won = np.flatnonzero([_fooled(record["select"], cell.targeted) >= 0.5 for record in records])
+    images = result.images.copy()
 
-    def rate(tried: NDArray[np.uint8], rows: NDArray[np.intp], look: int) -> NDArray[np.float64]:
-        verdicts = batch.of(rows).judge(tried, cell.defense, f"shrink {look}", cell.draws)
-        return np.array([_fooled(verdict, cell.targeted) for verdict in verdicts])
+    def succeeded() -> NDArray[np.bool_]:
+        return np.array([_fooled(record["select"], cell.targeted) >= SUCCESS for record in records])
 
-    rows, smaller = smallest_scales(result.images, batch.clean, won, rate, norm=cell.norm)
+    def rate_on(purpose: str) -> Rate:
+        def rate(tried: NDArray[np.uint8], rows: NDArray[np.intp], look: int) -> NDArray[np.float64]:
+            verdicts = batch.of(rows).judge(tried, cell.defense, f"{purpose} {look}", cell.draws)
+            return np.array([_fooled(verdict, cell.targeted) for verdict in verdicts])
+
+        return rate
+
+    if cell.attack == "ddn" and not succeeded().all():
+        # The other attacks have gone to their bound; this one stopped as soon as it could.
+        rows, larger = larger_scales(
+            images, batch.clean, np.flatnonzero(~succeeded()), rate_on("enlarge"),
+            largest=batch.job.task.point, norm=cell.norm,
+        )  # fmt: skip
+        images[rows] = larger
+        sent = as_pictures(larger, batch.clean[rows], norm=cell.norm)
+        for row, record in zip(rows, _verdicts(batch, result, sent, rows, " more"), strict=True):
+            records[row] = {**record, "point": records[row]["point"]}
+    won = np.flatnonzero(succeeded())
+    rows, smaller = smallest_scales(images, batch.clean, won, rate_on("shrink"), norm=cell.norm)
     # Before the others: the last record of a photograph is what would be sent with all of the distortion.
     return _verdicts(batch, result, smaller, rows, " less") + records if rows.size else records
 

@@ -1,8 +1,8 @@
 """How much distortion an attacker needs who knows a setting, photograph by photograph.
 
 The smallest change is searched for directly (`bench.attacks.decoupled`), through the known gradient. What is found is
-judged by answers as a board gives them, means over several draws that no attack has seen, and scaled down for as long
-as it succeeds (`bench.robustness.shrink`). Every result is stored as it comes.
+judged by answers as a board gives them, means over several draws that no attack has seen, scaled up where it fell
+short, and scaled down for as long as it succeeds (`bench.robustness.scale`). Every result is stored as it comes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from bench.attacks.norms import sizes
 from bench.attacks.pictures import as_pictures
 from bench.attacks.voting import Voting
 from bench.robustness.curve import SUCCESS
-from bench.robustness.shrink import smallest_scales
+from bench.robustness.scale import larger_scales, smallest_scales
 from bench.robustness.store import Record, ResultStore
 from bench.tuning.answers import bare_answers, class_probabilities, combined_answers, draw_probabilities
 from edgedefend.defense import Defense
@@ -75,7 +75,7 @@ class Pictures:
 
 @dataclass(frozen=True)
 class _Jury:
-    """Asks for fresh answers, each the mean of `draws` draws; it is a `bench.robustness.shrink.Rate` as well."""
+    """Asks for fresh answers, each the mean of `draws` draws; it is a `bench.robustness.scale.Rate` as well."""
 
     model: GradientModel
     defense: Defense | None
@@ -194,10 +194,15 @@ class Contest:
         everybody = np.arange(len(pictures))
         for draws in judged:
             jury = _Jury(self._model, defense, pictures.targets, draws, vote, judge_rng)
-            rates = jury(sent, everybody)
-            won = np.flatnonzero(rates >= SUCCESS)
-            rows, smaller = smallest_scales(result.images, clean, won, replace(jury, rng=shrink_rng), norm="l2_rms")
-            shown = [(everybody, sent, rates)]
+            rates, images = jury(sent, everybody), result.images.copy()
+            shown, scaling = [(everybody, sent, rates)], replace(jury, rng=shrink_rng)
+            missed = np.flatnonzero(rates < SUCCESS)
+            rows, larger = larger_scales(images, clean, missed, scaling, largest=effort.largest, norm="l2_rms")
+            if rows.size:
+                images[rows], enlarged = larger, as_pictures(larger, clean[rows])
+                shown.append((rows, enlarged, jury(enlarged, rows)))
+            won = np.unique(np.concatenate([some[rates >= SUCCESS] for some, _, rates in shown]))
+            rows, smaller = smallest_scales(images, clean, won, scaling, norm="l2_rms")
             if rows.size:
                 shown.append((rows, smaller, jury(smaller, rows)))
             for some, tried, rates in shown:

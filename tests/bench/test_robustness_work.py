@@ -1,7 +1,8 @@
-"""One task from photographs to records: how many draws stand behind what it says."""
+"""One task from photographs to records: how many draws stand behind what it says, how far a search goes."""
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 pytest.importorskip("tensorflow", reason="attacks need gradients (extra 'convert')")
@@ -86,3 +87,28 @@ def test_every_attack_can_be_run_on_a_bundle_with_a_vote(attack, color_model_fil
     records = execute(subject, 0, Task(cell, 0.2, 0, tuple(photos)))
     assert len(records) == PHOTOS and all(record["queries"] >= 0 for record in records)
     assert all(record["l2_rms"] <= 0.2 * (1 + 1e-3) and record["nonfinite"] == 0 for record in records)
+
+
+def test_a_search_that_falls_short_of_the_target_is_taken_a_little_further(
+    color_model_file, color_photographs, monkeypatch
+):
+    subject = subject_of(str(color_model_file), table="feature-distillation")
+    data = load_dataset(str(color_photographs), open_model(subject).labels)
+    photos, _, _ = choose_photographs(data, subject, bare_model(subject).logits, PHOTOS)
+    options = {"steps": 40, "eot_samples": 2, "shrink": True, "way_back": "known"}
+    task = Task(
+        Cell("attack", "ours", "ddn", targeted=True, points=(0.5,), draws=4, options=options), 0.5, 0, tuple(photos)
+    )
+    run = attackers.run
+
+    def short(subject, cell, clean, *others, **options):
+        result = run(subject, cell, clean, *others, **options)
+        return replace(result, images=clean + np.float32(0.6) * (result.images - clean))
+
+    whole = execute(subject, 0, task)
+    monkeypatch.setattr(attackers, "run", short)
+    further = execute(subject, 0, task)
+    for records in (whole, further):
+        sent = [record for record in records if record["point"] == "0.5"]
+        assert [record["image"] for record in sent] == [photo.key for photo in photos]
+        assert all(record["select"]["hit"] >= 0.5 and 0 < record["l2_rms"] < 0.5 for record in sent)

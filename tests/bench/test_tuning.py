@@ -312,6 +312,29 @@ def test_a_setting_with_a_vote_is_attacked_and_judged_with_it(color_model_file, 
     assert np.median(list(found.values())) < np.median(list(without.values()))
 
 
+def test_an_attack_that_falls_short_is_not_a_photograph_that_holds(color_model_file, tmp_path, monkeypatch):
+    """Of a change that stops a little before the target an attacker makes one that is a little larger."""
+    model = load_gradient_model(color_model_file)
+    grey = np.random.default_rng(0).integers(100, 150, (4, 40, 48, 3), np.uint8)
+    labels = bare_answers(model, grey).astype(np.int32)
+    photographs = Pictures(grey, labels, (labels + 1) % 3, tuple("abcd"))
+    defense = Defense(np.full((8, 8), 2.0), 10, 0.25, noise_std=8)
+    short = type("Short", (contest.Decoupled,), {"run": lambda self, request: shortened(request, self)})
+
+    def shortened(request, attack):
+        result = real(attack, request)
+        return replace(result, images=request.images + np.float32(0.6) * (result.images - request.images))
+
+    real, found = contest.Decoupled.run, {}
+    for name, attack in (("whole", contest.Decoupled), ("short", short)):
+        monkeypatch.setattr(contest, "Decoupled", attack)
+        with ResultStore(tmp_path / name, {"kind": "tuning"}) as store:
+            fight = contest.Contest(model, store, contest.Effort(steps=40, eot_samples=2, largest=0.5), 0)
+            found[name] = fight.smallest("some", defense, photographs, 2)
+    assert np.isfinite(list(found["short"].values())).all()
+    assert np.array(list(found["short"].values())) == pytest.approx(np.array(list(found["whole"].values())), rel=0.4)
+
+
 def test_every_series_is_random_ascends_and_has_the_published_setting_among_it():
     tables = {name: np.full((8, 8), 25, np.float32) for name in ("learned", "feature-distillation")}
     series = list(all_series(tables))

@@ -6,7 +6,7 @@ from bench.attacks.base import to_pictures
 from bench.attacks.decoupled import Decoupled
 from bench.attacks.norms import sizes
 from bench.robustness.sanity import GradientProbe
-from bench.robustness.shrink import smallest_scales
+from bench.robustness.scale import smallest_scales
 from edgedefend.errors import InputError
 from tests.bench.attacks.test_minimal import NEAREST
 

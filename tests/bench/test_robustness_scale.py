@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from bench.attacks.base import to_unit
-from bench.robustness.shrink import smallest_scales
+from bench.attacks.norms import sizes
+from bench.robustness.scale import larger_scales, smallest_scales
 
 
 @pytest.fixture
@@ -45,3 +46,34 @@ def test_nothing_succeeded(attacked):
     images, clean = attacked
     rows, pictures = smallest_scales(images, clean, np.arange(0), lambda *_: pytest.fail("asked"), norm="linf")
     assert rows.size == 0 and pictures.shape == (0, 16, 16, 3)
+
+
+def test_what_fell_short_is_enlarged_until_it_works(attacked):
+    """Pictures 0 and 2 need 20 and 70 levels instead of their 16, picture 1 more than it may have."""
+    images, clean = attacked
+    needed = np.array([20, 200, 70, 0])
+    looks = []
+
+    def rate(pictures, rows, look):
+        looks.append((rows.tolist(), look))
+        return (levels_above(pictures) >= needed[rows]).astype(float)
+
+    rows, larger = larger_scales(images, clean, np.array([0, 1, 2]), rate, largest=100 / 255, norm="l2_rms")
+    assert rows.tolist() == [0, 2]
+    assert levels_above(larger * 255).tolist() == pytest.approx([16 * 1.35, 80], abs=0.01)
+    assert looks[:3] == [([0, 1, 2], 0), ([0, 1, 2], 1), ([1, 2], 2)]
+    assert looks[-1] == ([1], 6)
+
+
+def test_nothing_is_enlarged_beyond_what_is_allowed(attacked):
+    images, clean = attacked
+    tried = []
+
+    def rate(pictures, rows, look):
+        tried.append(sizes(to_unit(pictures), to_unit(clean[rows]))[0].max())
+        return np.zeros(rows.size)
+
+    rows, larger = larger_scales(images, clean, np.arange(4), rate, largest=30.4 / 255, norm="l2_rms")
+    assert rows.size == 0 and larger.shape == (0, 16, 16, 3)
+    assert max(tried) == pytest.approx(30 / 255, abs=1e-3)
+    assert min(tried) == pytest.approx(16 * 1.15 / 255, abs=2e-3)
