@@ -124,7 +124,7 @@ def _attacked(batch: _Batch) -> list[Record]:
         )  # fmt: skip
         images[rows] = larger
         sent = as_pictures(larger, batch.clean[rows], norm=cell.norm)
-        for row, record in zip(rows, _verdicts(batch, result, sent, rows, " more"), strict=True):
+        for row, record in zip(rows, _verdicts(batch, result, sent, rows, " more") if rows.size else (), strict=True):
             records[row] = {**record, "point": records[row]["point"]}
     won = np.flatnonzero(succeeded())
     rows, smaller = smallest_scales(images, batch.clean, won, rate_on("shrink"), norm=cell.norm)

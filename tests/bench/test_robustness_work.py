@@ -112,3 +112,22 @@ def test_a_search_that_falls_short_of_the_target_is_taken_a_little_further(
         sent = [record for record in records if record["point"] == "0.5"]
         assert [record["image"] for record in sent] == [photo.key for photo in photos]
         assert all(record["select"]["hit"] >= 0.5 and 0 < record["l2_rms"] < 0.5 for record in sent)
+
+
+def test_a_search_that_found_nothing_at_all_stays_one_that_found_nothing(
+    color_model_file, color_photographs, monkeypatch
+):
+    subject = subject_of(str(color_model_file), table="feature-distillation")
+    data = load_dataset(str(color_photographs), open_model(subject).labels)
+    photos, _, _ = choose_photographs(data, subject, bare_model(subject).logits, PHOTOS)
+    options = {"steps": 1, "eot_samples": 2, "shrink": True, "way_back": "known"}
+    cell = Cell("attack", "ours", "ddn", targeted=True, points=(0.5,), draws=4, options=options)
+    run = attackers.run
+
+    def nothing(subject, cell, clean, *others, **options):
+        return replace(run(subject, cell, clean, *others, **options), images=clean.copy())
+
+    monkeypatch.setattr(attackers, "run", nothing)
+    records = execute(subject, 0, Task(cell, 0.5, 0, tuple(photos)))
+    assert [record["point"] for record in records] == ["0.5"] * PHOTOS
+    assert all(record["select"]["hit"] == 0 and record["l2_rms"] == 0 for record in records)
