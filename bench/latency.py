@@ -29,8 +29,6 @@ from edgedefend.bundle import Bundle
 from edgedefend.classifier import Classifier
 from edgedefend.errors import UsageError
 
-_AnySubject = Subject | AnswerSubject | PipelineSubject
-
 __all__ = ["SCENARIOS", "Scenario", "histogram", "measure_latency"]
 
 _BINS = 60
@@ -103,7 +101,7 @@ def _subject(
     scenario: str,
     samples: int,
     draws: int,
-) -> _AnySubject:
+) -> Subject | AnswerSubject | PipelineSubject:
     if scenario == "offline":
         return PipelineSubject(classifier, pictures=pictures, files=files, samples=samples, draws=draws)
     if draws > 1 or classifier.undefended_vote:

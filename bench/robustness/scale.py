@@ -76,13 +76,10 @@ def larger_scales(
 
     Parameters
     ----------
-    images : float32 (N, H, W, 3)
-        Attacked images in [0, 1], before they are rounded.
-    clean : uint8 (N, H, W, 3)
+    images, clean, rate
+        As for `smallest_scales`.
     rows : int (M,)
         The images that did not succeed.
-    rate : callable
-        Says how often pictures succeed; each call on draws of its own.
     largest : float
         Size of a change that is never exceeded.
     norm : {"l2_rms", "linf"}

@@ -122,10 +122,11 @@ def _attacked(batch: _Batch) -> list[Record]:
             images, batch.clean, np.flatnonzero(~succeeded()), rate_on("enlarge"),
             largest=batch.job.task.point, norm=cell.norm,
         )  # fmt: skip
-        images[rows] = larger
-        sent = as_pictures(larger, batch.clean[rows], norm=cell.norm)
-        for row, record in zip(rows, _verdicts(batch, result, sent, rows, " more") if rows.size else (), strict=True):
-            records[row] = {**record, "point": records[row]["point"]}
+        if rows.size:
+            images[rows] = larger
+            sent = as_pictures(larger, batch.clean[rows], norm=cell.norm)
+            for row, record in zip(rows, _verdicts(batch, result, sent, rows, " more"), strict=True):
+                records[row] = {**record, "point": records[row]["point"]}
     won = np.flatnonzero(succeeded())
     rows, smaller = smallest_scales(images, batch.clean, won, rate_on("shrink"), norm=cell.norm)
     # Before the others: the last record of a photograph is what would be sent with all of the distortion.

@@ -89,6 +89,16 @@ def test_every_attack_can_be_run_on_a_bundle_with_a_vote(attack, color_model_fil
     assert all(record["l2_rms"] <= 0.2 * (1 + 1e-3) and record["nonfinite"] == 0 for record in records)
 
 
+def smallest_change(model_file, photographs, steps):
+    """Return a subject and the task of searching for the smallest change behind its defence."""
+    subject = subject_of(str(model_file), table="feature-distillation")
+    data = load_dataset(str(photographs), open_model(subject).labels)
+    photos, _, _ = choose_photographs(data, subject, bare_model(subject).logits, PHOTOS)
+    options = {"steps": steps, "eot_samples": 2, "shrink": True, "way_back": "known"}
+    cell = Cell("attack", "ours", "ddn", targeted=True, points=(0.5,), draws=4, options=options)
+    return subject, Task(cell, 0.5, 0, tuple(photos))
+
+
 def test_a_search_that_falls_short_of_the_target_is_taken_a_little_further(
     color_model_file, color_photographs, monkeypatch
 ):
@@ -110,24 +120,20 @@ def test_a_search_that_falls_short_of_the_target_is_taken_a_little_further(
     further = execute(subject, 0, task)
     for records in (whole, further):
         sent = [record for record in records if record["point"] == "0.5"]
-        assert [record["image"] for record in sent] == [photo.key for photo in photos]
+        assert [record["image"] for record in sent] == [photo.key for photo in task.photos]
         assert all(record["select"]["hit"] >= 0.5 and 0 < record["l2_rms"] < 0.5 for record in sent)
 
 
 def test_a_search_that_found_nothing_at_all_stays_one_that_found_nothing(
     color_model_file, color_photographs, monkeypatch
 ):
-    subject = subject_of(str(color_model_file), table="feature-distillation")
-    data = load_dataset(str(color_photographs), open_model(subject).labels)
-    photos, _, _ = choose_photographs(data, subject, bare_model(subject).logits, PHOTOS)
-    options = {"steps": 1, "eot_samples": 2, "shrink": True, "way_back": "known"}
-    cell = Cell("attack", "ours", "ddn", targeted=True, points=(0.5,), draws=4, options=options)
+    subject, task = smallest_change(color_model_file, color_photographs, steps=1)
     run = attackers.run
 
     def nothing(subject, cell, clean, *others, **options):
         return replace(run(subject, cell, clean, *others, **options), images=clean.copy())
 
     monkeypatch.setattr(attackers, "run", nothing)
-    records = execute(subject, 0, Task(cell, 0.5, 0, tuple(photos)))
+    records = execute(subject, 0, task)
     assert [record["point"] for record in records] == ["0.5"] * PHOTOS
     assert all(record["select"]["hit"] == 0 and record["l2_rms"] == 0 for record in records)
