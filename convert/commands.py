@@ -117,6 +117,13 @@ def _tuner(max_accuracy_drop: float, **limits: Any) -> Any:
     help="... with at most so many runs of the model an answer.",
 )
 @click.option(
+    "--tuning-confidence",
+    type=click.FloatRange(0.5, 1, max_open=True),
+    default=0.95,
+    show_default=True,
+    help="... of what is within the drop this surely (one-sided); 0.5 is as likely as not, for a stronger defence.",
+)
+@click.option(
     "--tuning-vote",
     "tuning_votes",
     type=click.FloatRange(0, MOST_VOTE, min_open=True),
@@ -135,6 +142,7 @@ def convert(
     max_accuracy_drop: float | None,
     tuning_images: int,
     tuning_draws: int,
+    tuning_confidence: float,
     tuning_votes: tuple[float, ...],
     **options: Any,
 ) -> None:
@@ -152,7 +160,12 @@ def convert(
         input_settings = load_settings(settings)
     elif scale is not None or offset is not None:
         input_settings = InputSettings(scale=1.0 if scale is None else scale, offset=offset or 0.0)
-    tuning = {"images": tuning_images, "most_draws": tuning_draws, "votes": tuple(sorted(set(tuning_votes)))}
+    tuning = {
+        "images": tuning_images,
+        "most_draws": tuning_draws,
+        "confidence": tuning_confidence,
+        "votes": tuple(sorted(set(tuning_votes))),
+    }
     wanted = ConvertSettings(
         input_settings=input_settings,
         threads=threads or available_threads(),

@@ -17,18 +17,14 @@ from bench.tuning.answers import class_probabilities, combined_answers, draw_pro
 from bench.tuning.candidates import DRAWS, Series, Setting
 from bench.tuning.contest import Pictures
 
-__all__ = ["Screened", "accuracies", "never_better", "screen"]
+__all__ = ["Budget", "Screened", "accuracies", "never_better", "screen"]
 
-# How sure one is to be that a setting keeps within the budget, as standard errors of its loss: 95 %, one-sided.
-_SURE = NormalDist().inv_cdf(0.95)
+_SURE = 0.95
 
 
 @dataclass(frozen=True)
 class Screened:
     """A setting with its accuracy by number of draws, and the standard error of what that loses.
-
-    The best of many settings on few photographs is partly the luckiest: one keeps within a budget only if one can be
-    sure of it, photograph by photograph (95 %, one-sided).
 
     Attributes
     ----------
@@ -44,13 +40,37 @@ class Screened:
     error: dict[int, float]
     measured: dict[int, float] | None = None
 
-    def surely(self, draws: int) -> float:
-        """Return what the accuracy is surely not below."""
-        return self.accuracy[draws] - _SURE * self.error[draws]
 
-    def enough_draws(self, floor: float) -> int | None:
-        """Return the fewest draws that surely reach an accuracy, None where none of them does."""
-        return next((draws for draws in sorted(self.accuracy) if self.surely(draws) >= floor), None)
+@dataclass(frozen=True)
+class Budget:
+    """The least accuracy that a setting must have, and how sure one must be that it has it.
+
+    The best of many settings on few photographs is partly the luckiest: with 0.95 one keeps within the budget only if
+    one can be sure of it, photograph by photograph; with 0.5 if that is as likely as not.
+
+    Attributes
+    ----------
+    floor : float
+    confidence : float
+        One-sided, 0.5 to below 1.
+    """
+
+    floor: float
+    confidence: float = _SURE
+
+    def surely(self, one: Screened, draws: int) -> float:
+        """Return what the accuracy of a setting is not below, as surely as is asked for."""
+        return one.accuracy[draws] - NormalDist().inv_cdf(self.confidence) * one.error[draws]
+
+    def enough_draws(self, one: Screened) -> int | None:
+        """Return the fewest draws that surely keep a setting within the budget (95 %, or more where that is asked for).
+
+        Where that takes more than all, it is all: what is hardly within the budget does not save draws as well. None
+        where the setting is not within the budget.
+        """
+        within = [draws for draws in sorted(one.accuracy) if self.surely(one, draws) >= self.floor]
+        sure = replace(self, confidence=max(self.confidence, _SURE))
+        return next((draws for draws in within if sure.surely(one, draws) >= self.floor), max(within, default=None))
 
 
 def accuracies(

@@ -24,7 +24,7 @@ from bench.robustness.store import ResultStore
 from bench.tuning.answers import bare_answers
 from bench.tuning.candidates import DRAWS, all_series
 from bench.tuning.contest import Contest, Effort, Pictures
-from bench.tuning.screening import Screened, accuracies, screen
+from bench.tuning.screening import Budget, Screened, accuracies, screen
 from convert.models import LoadedModel
 from convert.pipeline import Progress, Tuned, target_classes
 from edgedefend.dataset import Dataset
@@ -47,6 +47,8 @@ class Tuner:
     ----------
     max_accuracy_drop : float
         How much accuracy may be lost against the undefended model, 0 to 1.
+    confidence : float
+        How sure one must be of that, see `bench.tuning.screening.Budget`.
     images : int
         Photographs that the model gets right, to be attacked in the last round; as many others are reported on.
     most_draws : int
@@ -60,6 +62,7 @@ class Tuner:
     images: int = 24
     most_draws: int = max(DRAWS)
     votes: tuple[float, ...] = ()
+    confidence: float = 0.95
     effort: Effort = field(default_factory=Effort)
 
     def __call__(
@@ -155,21 +158,22 @@ class _Search:
                 f"{tuner.images} of these in either half of the data: give more --data, or a smaller --tuning-images"
             )
         accuracy = float(right[:half].mean())
-        floor = accuracy - tuner.max_accuracy_drop
-        screened = self._screen(choosing, right[:half], floor)
-        fit = _strongest(screened, floor)
+        budget = Budget(accuracy - tuner.max_accuracy_drop, tuner.confidence)
+        screened = self._screen(choosing, right[:half], budget.floor)
+        fit = _strongest(screened, budget)
         if not fit:
             best, draws = max(
-                ((one, draws) for one in screened for draws in one.accuracy), key=lambda pair: pair[0].surely(pair[1])
+                ((one, draws) for one in screened for draws in one.accuracy), key=lambda pair: budget.surely(*pair)
             )
             raise UsageError(
                 f"no setting keeps the accuracy within {tuner.max_accuracy_drop:g} of the undefended {accuracy:.3f}: "
                 f"the nearest ({best.setting.name}) reaches {best.accuracy[draws]:.3f}, surely not below "
-                f"{best.surely(draws):.3f} (95 %), which is what counts: allow more with --max-accuracy-drop"
+                f"{budget.surely(best, draws):.3f} ({100 * budget.confidence:g} %), which is what counts: allow more "
+                "with --max-accuracy-drop, or be less sure of it with --tuning-confidence"
             )
-        rows, ranked = self._halve(fit, floor, attacked[0], accuracy)
+        rows, ranked = self._halve(fit, budget, attacked[0], accuracy)
         best = ranked[0]
-        draws = best.enough_draws(floor) or max(best.accuracy)
+        draws = budget.enough_draws(best) or max(best.accuracy)
         report = self._report(best, draws, reporting, right[half:], attacked[1])
         chosen = {
             "name": best.setting.name,
@@ -187,6 +191,7 @@ class _Search:
             "schema": SCHEMA,
             "kind": "tuning",
             "max_accuracy_drop": tuner.max_accuracy_drop,
+            "confidence": tuner.confidence,
             "chosen_on": {"n": half, "attacked": tuner.images, "undefended_accuracy": round(accuracy, 5)},
             "screened": [
                 {
@@ -214,33 +219,34 @@ class _Search:
         return Contest(self.model, self.store, effort, self.seed)
 
     def _halve(
-        self, fit: list[Screened], floor: float, photographs: Pictures, accuracy: float
+        self, fit: list[Screened], budget: Budget, photographs: Pictures, accuracy: float
     ) -> tuple[list[dict[str, Any]], list[Screened]]:
         """Attack in rounds on a quarter, a half, all of the photographs, the better half going on each time.
 
         Ranked by the mean logarithm of the distortions: on few photographs a median jumps.
         """
-        contest, last = self._contest(self.tuner.effort), self.tuner.effort.largest
+        contest = self._contest(self.tuner.effort)
         rows: dict[str, dict[str, Any]] = {}
         left = list(fit)
         for divisor in (4, 2, 1):
             some = photographs.part(range(max(1, len(photographs) // divisor)))
-            means: dict[str, float] = {}
+            found: dict[str, dict[str, float]] = {}
             label = f"attacking {len(left)} settings on {len(some)}"
             with self.progress(label, len(some) * (len(left) + 1)) as tick:
                 bare = contest.smallest(_BARE, None, some, 1, tick=tick)
                 for one in left:
-                    name, draws = one.setting.name, one.enough_draws(floor) or max(one.accuracy)
+                    name, draws = one.setting.name, budget.enough_draws(one) or max(one.accuracy)
                     defense, vote = one.setting.defense(self.tables), one.setting.vote
-                    found = contest.smallest(name, defense, some, draws, vote=vote, tick=tick)
-                    means[name] = float(np.mean([math.log(min(value, 2 * last)) for value in found.values()]))
+                    found[name] = contest.smallest(name, defense, some, draws, vote=vote, tick=tick)
                     rows[name] = {
                         "name": name,
                         "draws": draws,
                         "accuracy_drop": round(accuracy - one.accuracy[draws], 5),
-                        "geometric_mean": round(math.exp(means[name]), 7),
-                        **distortion_ratio(found, bare),
+                        **distortion_ratio(found[name], bare),
                     }
+            means = _mean_logarithms(found, self.tuner.effort.largest)
+            for name, mean in means.items():
+                rows[name]["geometric_mean"] = round(math.exp(mean), 7)
             left.sort(key=lambda one: -means[one.setting.name])
             if divisor > 1:
                 left = left[: max(2, (len(left) + 1) // 2)]
@@ -275,10 +281,27 @@ class _Search:
         }
 
 
-def _strongest(screened: Sequence[Screened], floor: float) -> list[Screened]:
+def _strongest(screened: Sequence[Screened], budget: Budget) -> list[Screened]:
     """Return of each series the last one within the budget: the coarsest table or the most noise costs most."""
-    last = {one.setting.series: one for one in screened if one.enough_draws(floor) is not None}
+    last = {one.setting.series: one for one in screened if budget.enough_draws(one) is not None}
     return list(last.values())
+
+
+def _mean_logarithms(found: Mapping[str, Mapping[str, float]], largest: float) -> dict[str, float]:
+    """Return of each setting the mean logarithm of the distortions of the same photographs.
+
+    Where an attack fell short it counts as the most that was needed on that photograph behind any of the settings
+    (`largest` where all did): as infinite, or any large number, a single one would decide between settings.
+    """
+    images = next(iter(found.values())).keys()
+    most = {
+        image: max((each[image] for each in found.values() if each[image] < math.inf), default=largest)
+        for image in images
+    }
+    return {
+        name: float(np.mean([math.log(min(each[image], most[image])) for image in images]))
+        for name, each in found.items()
+    }
 
 
 def _picture(result: Mapping[str, Any]) -> bytes:
