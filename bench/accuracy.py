@@ -44,7 +44,8 @@ def measure_accuracy(
     Returns
     -------
     dict
-        ``"rows"``: for "undefended", "1 draw" and "N draws" a `Proportion` for top-1 and one for top-5;
+        ``"rows"``: for "undefended", "1 draw" and "N draws" (with the vote that the bundle gives the undefended answer
+        named beside them) a `Proportion` for top-1 and one for top-5;
         ``"undefended_answers"``: the best class of each photograph; beside them the conditions.
 
     Raises
@@ -57,7 +58,9 @@ def measure_accuracy(
     watch = Watch(timed=False)
     rng = None if seed is None else np.random.default_rng(seed)
     classifier = Classifier(bundle, threads=threads, backend=backend, rng=rng)
-    names = ("undefended", "1 draw", f"{draws} draws")
+    vote = bundle.undefended_vote
+    voting = f", vote {vote:g}" if vote else ""
+    names = ("undefended", f"1 draw{voting}", f"{draws} draws{voting}")
     answers: list[int] = []
     first = dict.fromkeys(names, 0)
     five = dict.fromkeys(names, 0)
@@ -79,6 +82,7 @@ def measure_accuracy(
         },
         "undefended_answers": answers,
         "draws": draws,
+        "undefended_vote": vote,
         "seed": seed,
         "data": {"name": data.name, "n": len(data)},
         "bundle": bundle_facts(bundle),

@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 from edgedefend.sources import MAX_PIXELS
 from tests.conftest import one_line
+from tests.test_bundle import edit_manifest
 from tests.test_sources import encoded, picture, png_header
 
 
@@ -135,7 +137,7 @@ def test_bench(run_cli, color_bundles, color_photographs, tmp_path):
     assert saved["rows"]["1 draw"]["top1"]["low"] < saved["rows"]["1 draw"]["top1"]["value"]
     assert saved["conditions"]["cpu"]
     assert saved["bundle"]["sha256"]
-    assert "5 draws" in result.stdout
+    assert "5 draws" in result.stdout and saved["undefended_vote"] == 0
     assert saved["conditions"]["verdict"] == "VALID"
     saved["undefended_answers"][3] += 1
     (tmp_path / "other.json").write_text(json.dumps(saved))
@@ -143,6 +145,18 @@ def test_bench(run_cli, color_bundles, color_photographs, tmp_path):
     assert "same answer on 0.917" in result.stdout, result.stderr
     (tmp_path / "other.json").write_text("{}")
     assert "no result: expected what" in one_line(run_cli("bench", "agreement", out, tmp_path / "other.json"), 3)
+
+
+def test_bench_accuracy_is_that_of_the_bundles_own_answer(run_cli, color_bundles, color_photographs, tmp_path):
+    bundle = tmp_path / "voting"
+    shutil.copytree(color_bundles / "fp32", bundle)
+    edit_manifest(bundle, "defense", "draws", value=3)
+    edit_manifest(bundle, "defense", "undefended_vote", value=0.25)
+    result = run_cli("bench", "accuracy", bundle, "--data", color_photographs, "--limit", 2)
+    assert result.returncode == 0, result.stderr
+    assert "\n3 draws, vote 0.25  " in result.stdout and "\n1 draw, vote 0.25  " in result.stdout
+    result = run_cli("bench", "accuracy", bundle, "--data", color_photographs, "--limit", 2, "--draws", 4)
+    assert "\n4 draws, vote 0.25  " in result.stdout
 
 
 CONVERT = ("convert", "--steps", 2, "--precision", "fp32")

@@ -13,28 +13,42 @@ from edgedefend.statistics import format_proportion
 
 __all__ = ["accuracy", "agreement"]
 
+_DRAWS = 5  # of the averaged answer, where a bundle's own answers are of one
+
 
 @click.command()
 @click.argument("bundle")
 @click.option("--data", default="sample", show_default=True, help="CSV, folder of class folders, or 'sample'.")
 @click.option("--limit", type=click.IntRange(1), help="Use only the first N photographs.")
 @click.option(
-    "--draws", type=click.IntRange(2, 256), default=5, show_default=True, help="Draws of the averaged answer."
+    "--draws",
+    type=click.IntRange(2, 256),
+    help="Draws of the averaged answer.  [default: the bundle's, else 5]",
 )
 @click.option("--seed", type=int, help="Make the run repeatable.")
 @json_option
 @threads_option
 @backend_option
 def accuracy(
-    bundle: str, data: str, limit: int | None, draws: int, seed: int | None, json_path: Path | None, **options: Any
+    bundle: str,
+    data: str,
+    limit: int | None,
+    draws: int | None,
+    seed: int | None,
+    json_path: Path | None,
+    **options: Any,
 ) -> None:
-    """Accuracy undefended, behind one draw, and behind the mean of several."""
+    """Accuracy undefended, behind one draw, and behind the mean of several.
+
+    Defended answers have the undefended one's vote where the bundle gives it one.
+    """
     from bench.accuracy import measure_accuracy
     from edgedefend.bundle import load_bundle
     from edgedefend.dataset import load_dataset
 
     loaded = load_bundle(bundle)
     photographs = load_dataset(data, loaded.labels).first(limit)
+    draws = draws or (loaded.draws if loaded.draws > 1 else _DRAWS)
     with progress("photographs", len(photographs)) as tick:
         result = measure_accuracy(loaded, photographs, draws=draws, seed=seed, tick=tick, **options)
     rows = [
