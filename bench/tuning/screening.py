@@ -81,15 +81,21 @@ def accuracies(
     numbers: Iterable[int],
     rng: np.random.Generator,
     votes: Iterable[float] = (0.0,),
+    *,
+    answers: int = 1,
 ) -> dict[float, dict[int, list[float]]]:
-    """Return, by vote and number of draws, the fraction of right answers to each photograph."""
+    """Return, by vote and number of draws, the fraction of right answers to each photograph.
+
+    There are `answers` of the largest number of draws, and as many of fewer as these draws make.
+    """
     numbers, votes = tuple(numbers), tuple(votes)
-    drawn = draw_probabilities(model, setting.defense(tables), photographs.pictures, draws=max(numbers), rng=rng)
+    count = answers * max(numbers)
+    drawn = draw_probabilities(model, setting.defense(tables), photographs.pictures, draws=count, rng=rng)
     undefended = class_probabilities(model, photographs.pictures) if any(votes) else None
 
     def right(draws: int, vote: float) -> list[float]:
-        answers = combined_answers(drawn, draws, undefended, vote)
-        fractions: list[float] = (answers == photographs.labels).mean(axis=0).tolist()
+        given = combined_answers(drawn, draws, undefended, vote)
+        fractions: list[float] = (given == photographs.labels).mean(axis=0).tolist()
         return fractions
 
     return {vote: {draws: right(draws, vote) for draws in numbers} for vote in votes}

@@ -304,6 +304,12 @@ def test_the_draws_of_a_setting_serve_all_of_its_votes(color_model_file, monkeyp
     monkeypatch.setattr(screening, "draw_probabilities", lambda *a, **k: asked.append(k["draws"]) or drawn(*a, **k))
     found = accuracies(model, setting, tables, photographs, (1, 4), np.random.default_rng(0), (0.0, 0.45))
     assert asked == [4] and set(found) == {0.0, 0.45}
+    several = accuracies(model, setting, tables, photographs, (1, 4), np.random.default_rng(0), answers=3)[0.0]
+    assert asked == [4, 12]
+    for draws, answers in ((4, 3), (1, 12)):
+        right = answers * np.array(several[draws])
+        assert right == pytest.approx(np.rint(right))
+    assert any(2 * each % 1 for each in several[4]), "a fraction that only three answers have"
     right = (bare_answers(model, photographs.pictures) == photographs.labels).mean()
     assert right == 1 and np.mean(found[0.0][1]) < np.mean(found[0.45][1]) <= right
 
