@@ -264,9 +264,11 @@ class _Search:
         numbers = [count for count in DRAWS if count <= self.tuner.most_draws]
         rng = np.random.default_rng([self.seed, *b"accuracy of the report"])
         vote = best.setting.vote
-        accuracy = accuracies(
-            self.model, best.setting, self.tables, half, numbers, rng, (vote,), answers=_REPORTED_ANSWERS
-        )[vote]
+        with self.progress(f"accuracy on {len(half)} others", 1) as tick:
+            accuracy = accuracies(
+                self.model, best.setting, self.tables, half, numbers, rng, (vote,), answers=_REPORTED_ANSWERS
+            )[vote]
+            tick(1)
         contest, defense = self._contest(self.tuner.effort.longer), best.setting.defense(self.tables)
         also = (1, draws)
         found = {}
