@@ -19,6 +19,7 @@ from bench.tuning.contest import Pictures
 
 __all__ = ["Budget", "Screened", "accuracies", "never_better", "screen"]
 
+# How sure one is, one-sided, where nothing else is asked for.
 _SURE = 0.95
 
 

@@ -49,14 +49,14 @@ class Tuner:
     ----------
     max_accuracy_drop : float
         How much accuracy may be lost against the undefended model, 0 to 1.
-    confidence : float
-        How sure one must be of that, see `bench.tuning.screening.Budget`.
     images : int
         Photographs that the model gets right, to be attacked in the last round; as many others are reported on.
     most_draws : int
         Most draws an answer may be the mean of: what the board can afford.
     votes : tuple of float
         Votes of the undefended answer that are looked at besides none (`edgedefend.combining.with_vote`).
+    confidence : float
+        How sure one must be of keeping within the drop, see `bench.tuning.screening.Budget`.
     effort : Effort
     """
 
@@ -64,7 +64,7 @@ class Tuner:
     images: int = 24
     most_draws: int = max(DRAWS)
     votes: tuple[float, ...] = ()
-    confidence: float = 0.95
+    confidence: float = Budget.confidence
     effort: Effort = field(default_factory=Effort)
 
     def __call__(
