@@ -48,11 +48,6 @@ class Effort:
     eot_samples: int = 4
     largest: float = 0.064
 
-    @property
-    def longer(self) -> Effort:
-        """Return the same with three times the steps: for what is reported."""
-        return replace(self, steps=3 * self.steps)
-
 
 @dataclass(frozen=True)
 class Pictures:
@@ -111,7 +106,7 @@ class Contest:
     """
 
     def __init__(self, model: GradientModel, store: ResultStore, effort: Effort, seed: int) -> None:
-        self._model, self._store, self._effort, self._seed = model, store, effort, seed
+        self._model, self._store, self.effort, self._seed = model, store, effort, seed
 
     def smallest(
         self,
@@ -154,7 +149,7 @@ class Contest:
         self, name: str, defense: Defense | None, pictures: Pictures, judged: tuple[int, ...], vote: float
     ) -> list[Record]:
         """Return the records of one attack, made now or before."""
-        cell = f"{name} | {','.join(map(str, judged))} | {self._effort.steps} steps"
+        cell = f"{name} | {','.join(map(str, judged))} | {self.effort.steps} steps"
         missing = [row for row, image in enumerate(pictures.names) if (cell, image, _POINT) not in self._store]
         if missing:
             records = self._attack(cell, defense, pictures.part(missing), judged, vote)
@@ -164,7 +159,7 @@ class Contest:
     def _attack(
         self, purpose: str, defense: Defense | None, pictures: Pictures, judged: tuple[int, ...], vote: float
     ) -> list[Record]:
-        effort, clean = self._effort, pictures.pictures
+        effort, clean = self.effort, pictures.pictures
         seeds = np.random.SeedSequence([self._seed, *f"{purpose} {pictures.names[0]}".encode()]).spawn(3)
         attack_rng, shrink_rng, judge_rng = (np.random.default_rng(seed) for seed in seeds)
         attacked: Attackable = self._model

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.attacks.model import GradientModel
-from bench.robustness.store import Record, ResultStore
+from bench.robustness.store import Key, Record, ResultStore
 from bench.tuning.answers import class_probabilities, combined_answers, draw_probabilities
 from bench.tuning.candidates import DRAWS, Series, Setting
 from bench.tuning.contest import Pictures
@@ -160,13 +160,13 @@ def screen(
         by_vote: dict[float, list[Screened]] = {vote: [] for vote in one.votes}
         for setting in one.settings:
             voting = [replace(setting, vote=vote) for vote in one.votes]
-            missing = [each.vote for each in voting if not _known(store.get(_key(each)), max(numbers))]
+            missing = [each.vote for each in voting if _key(each, max(numbers)) not in store]
             if missing:
                 rng = np.random.default_rng([seed, *f"accuracy {setting.name}".encode()])
                 measured = accuracies(model, setting, tables, photographs, numbers, rng, missing)
                 store.append(_record(each, measured[each.vote], right) for each in voting if each.vote in measured)
             for each in voting:
-                record = store.get(_key(each)) or {}
+                record = store.get(_key(each, max(numbers))) or {}
                 accuracy, error = (
                     {draws: float(record[kind][str(draws)]) for draws in numbers} for kind in ("accuracy", "error")
                 )
@@ -181,16 +181,13 @@ def screen(
     return found
 
 
-def _key(setting: Setting) -> tuple[str, str, str]:
-    return setting.name, "all", "accuracy"
-
-
-def _known(record: Record | None, most_draws: int) -> bool:
-    return record is not None and str(most_draws) in record["error"]
+def _key(setting: Setting, most_draws: int) -> Key:
+    # By the largest number: who asks for more draws than the run before has to make them.
+    return setting.name, "all", f"accuracy of up to {most_draws} draws"
 
 
 def _record(setting: Setting, fractions: Mapping[int, list[float]], right: NDArray[np.bool_]) -> Record:
-    cell, image, point = _key(setting)
+    cell, image, point = _key(setting, max(fractions))
     return {
         "cell": cell,
         "image": image,

@@ -1,7 +1,7 @@
 """The search: what keeps within the accuracy budget is attacked, in rounds that halve the field; the best is reported.
 
-Chosen is on one half of the photographs, reported on the other, where the attacker has three times the steps: the best
-of many is partly the luckiest.
+Chosen is on one half of the photographs, reported on the other, where the attacker has more steps: the best of many is
+partly the luckiest.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +19,24 @@ from numpy.typing import NDArray
 
 from bench.attacks.model import GradientModel
 from bench.robustness.curve import distortion_ratio
-from bench.robustness.figures import trade_off
 from bench.robustness.store import ResultStore
 from bench.tuning.answers import bare_answers
 from bench.tuning.candidates import DRAWS, all_series
 from bench.tuning.contest import Contest, Effort, Pictures
-from bench.tuning.screening import Budget, Screened, accuracies, screen
+from bench.tuning.report import picture, report
+from bench.tuning.screening import Budget, Screened, screen
 from convert.models import LoadedModel
 from convert.pipeline import Progress, Tuned, target_classes
 from edgedefend.dataset import Dataset
 from edgedefend.dct import load_quant_table
 from edgedefend.errors import InputError, UsageError
 from edgedefend.files import write_file
-from edgedefend.statistics import mean_difference, mean_proportion
 
 __all__ = ["Tuner"]
 
 SCHEMA = 1
 _BARE = "undefended"
-# To each photograph that is reported on: one answer of eight draws moves the accuracy of 250 by 0.01 from run to run.
-_REPORTED_ANSWERS = 4
+REPORT_STEPS = 600
 
 
 @dataclass(frozen=True)
@@ -58,6 +56,9 @@ class Tuner:
     confidence : float
         How sure one must be of keeping within the drop, see `bench.tuning.screening.Budget`.
     effort : Effort
+        Of the attacks that choose.
+    report_steps : int
+        Of the attack that is reported: longer, for what is reported may flatter less than what chooses.
     """
 
     max_accuracy_drop: float
@@ -66,6 +67,7 @@ class Tuner:
     votes: tuple[float, ...] = ()
     confidence: float = Budget.confidence
     effort: Effort = field(default_factory=Effort)
+    report_steps: int = REPORT_STEPS
 
     def __call__(
         self,
@@ -113,7 +115,7 @@ class Tuner:
             result, best = search.run()
         result["identity"] = identity
         write_file(folder / "tuning.json", (json.dumps(result, indent=1, allow_nan=False) + "\n").encode())
-        write_file(folder / "tuning.png", _picture(result))
+        write_file(folder / "tuning.png", picture(result))
         setting = best.setting
         table_file = {
             "name": f"{setting.table} x{setting.scale:g}, chosen for {model.name}",
@@ -176,7 +178,13 @@ class _Search:
         rows, ranked = self._halve(fit, budget, attacked[0], accuracy)
         best = ranked[0]
         draws = budget.enough_draws(best) or max(best.accuracy)
-        report = self._report(best, draws, reporting, right[half:], attacked[1])
+        on_others = report(
+            best.setting, draws, self.model, self.tables, reporting, right[half:], attacked[1],
+            self._contest(replace(tuner.effort, steps=tuner.report_steps)),
+            numbers=[count for count in DRAWS if count <= tuner.most_draws],
+            rng=np.random.default_rng([self.seed, *b"accuracy of the report"]),
+            progress=self.progress,
+        )  # fmt: skip
         chosen = {
             "name": best.setting.name,
             "table": best.setting.table,
@@ -206,7 +214,7 @@ class _Search:
             ],
             "attacked": rows,
             "chosen": chosen,
-            "report": report,
+            "report": on_others,
         }, best
 
     def _screen(self, photographs: Pictures, right: NDArray[np.bool_], floor: float) -> list[Screened]:
@@ -254,38 +262,6 @@ class _Search:
                 left = left[: max(2, (len(left) + 1) // 2)]
         return list(rows.values()), left
 
-    def _report(
-        self, best: Screened, draws: int, half: Pictures, right: NDArray[np.bool_], attacked: Pictures
-    ) -> dict[str, Any]:
-        """Measure the chosen setting on photographs that had no part in the choice, for one draw as well.
-
-        Attacked with three times the steps: what is reported may flatter less than what chooses.
-        """
-        numbers = [count for count in DRAWS if count <= self.tuner.most_draws]
-        rng = np.random.default_rng([self.seed, *b"accuracy of the report"])
-        vote = best.setting.vote
-        with self.progress(f"accuracy on {len(half)} others", 1) as tick:
-            accuracy = accuracies(
-                self.model, best.setting, self.tables, half, numbers, rng, (vote,), answers=_REPORTED_ANSWERS
-            )[vote]
-            tick(1)
-        contest, defense = self._contest(self.tuner.effort.longer), best.setting.defense(self.tables)
-        also = (1, draws)
-        found = {}
-        with self.progress(f"reporting on {len(attacked)} others", 2 * len(attacked)) as tick:
-            bare = contest.smallest(_BARE, None, attacked, 1, tick=tick)
-            found[draws] = contest.smallest(
-                best.setting.name, defense, attacked, draws, vote=vote, also=also, tick=tick
-            )
-        found[1] = contest.smallest(best.setting.name, defense, attacked, 1, vote=vote, also=also)
-        return {
-            "steps": self.tuner.effort.longer.steps,
-            "accuracy_drop": mean_difference((right - np.array(accuracy[draws])).tolist()),
-            "undefended_accuracy": mean_proportion(right.astype(float).tolist()),
-            "accuracy": {str(count): mean_proportion(each) for count, each in accuracy.items()},
-            "distortion": {str(count): distortion_ratio(each, bare) for count, each in sorted(found.items())},
-        }
-
 
 def _strongest(screened: Sequence[Screened], budget: Budget) -> list[Screened]:
     """Return of each series the last one within the budget: the coarsest table or the most noise costs most."""
@@ -308,14 +284,3 @@ def _mean_logarithms(found: Mapping[str, Mapping[str, float]], largest: float) -
         name: float(np.mean([math.log(min(each[image], most[image])) for image in images]))
         for name, each in found.items()
     }
-
-
-def _picture(result: Mapping[str, Any]) -> bytes:
-    chosen, report = result["chosen"], result["report"]
-    on_others = {
-        **report["distortion"][str(chosen["draws"])],
-        "name": "the chosen one on other photographs",
-        "accuracy_drop": report["accuracy_drop"]["value"],
-    }
-    rows = [row for row in result["attacked"] if row["ratio"] is not None]
-    return trade_off(rows, result["max_accuracy_drop"], chosen["name"], on_others)

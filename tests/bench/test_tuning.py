@@ -17,9 +17,10 @@ from bench.tuning import candidates, contest, screening
 from bench.tuning.answers import bare_answers, combined_answers
 from bench.tuning.candidates import GRIDS, NOISES, SCALES, Series, Setting, all_series
 from bench.tuning.contest import Pictures
+from bench.tuning.report import by_photograph
 from bench.tuning.screening import Budget, Screened, _standard_error, accuracies, never_better, screen
 from bench.tuning.search import _mean_logarithms, _strongest
-from convert.commands import _echo_tuning
+from convert.commands import _echo_tuning, _one_by_one
 from convert.pipeline import ConvertSettings, Tuned, convert_model
 from edgedefend.bundle import load_bundle
 from edgedefend.classifier import Classifier
@@ -29,6 +30,7 @@ from tests.conftest import command_line, one_line
 
 SHORT = ["--quick", "--images", 2, "--table", 1, "--defense", "ours"]
 SMALL = ["--precision", "fp32", "--steps", 2, "--tuning-images", 3, "--tuning-draws", 2, "--tuning-vote", 0.2]
+SMALL += ["--tuning-report-steps", 300]
 
 
 @pytest.fixture(scope="module")
@@ -70,12 +72,13 @@ def test_the_report_is_about_other_photographs(tuned):
     found = json.loads((out / "tuning.json").read_text())
     choosing, reporting = (
         {record["image"] for record in records if record["cell"] == f"undefended | 1 | {steps} steps"}
-        for steps in (200, 600)
+        for steps in (200, 300)
     )
     assert choosing | reporting == set(asked)
     assert choosing and reporting and not choosing & reporting
     assert found["report"]["distortion"][str(found["chosen"]["draws"])]["n"] == 3
     assert found["report"]["undefended_accuracy"]["n"] + found["chosen_on"]["n"] == 12
+    assert found["report"]["steps"] == 300
     report, draws = found["report"], str(found["chosen"]["draws"])
     lost = report["undefended_accuracy"]["value"] - report["accuracy"][draws]["value"]
     assert report["accuracy_drop"]["value"] == pytest.approx(lost)
@@ -94,14 +97,14 @@ def test_what_older_readers_do_not_know_is_written_only_where_it_is_used():
 @pytest.mark.parametrize(("drop", "told"), [(0.07, True), (0.05, False), (-0.01, False)])
 def test_a_drop_beyond_the_budget_on_others_is_said(drop, told, tmp_path, capsys):
     accuracy = proportion(8, 10)
-    distortion = {"1": {"ratio": None, "low": None, "high": None, "n": 3}}
+    distortion = {"1": {"ratio": None, "low": None, "high": None, "n": 3, **by_photograph({"a": math.inf}, {"a": 1})}}
     measured = {
         "name": "x", "draws": 1, "undefended_accuracy": accuracy, "accuracy": {"1": accuracy}, "distortion": distortion,
         "accuracy_drop": {"value": drop, "low": drop - 0.02, "high": drop + 0.02, "n": 10},
     }  # fmt: skip
     _echo_tuning(measured, tmp_path, 0.05)
     said = capsys.readouterr()
-    assert f"it drops by {drop:.3f} [" in said.out
+    assert f"it drops by {drop:.3f} [" in said.out and "no attack worked" in said.out
     assert ("more than the 0.05 of --max-accuracy-drop" in said.err) == told
 
 
@@ -255,6 +258,32 @@ def test_what_seems_to_gain_by_more_noise_shares_its_luck():
     assert [one.setting for one in fitted] == settings and never_better([]) == []
 
 
+def test_a_median_does_not_hide_who_pays():
+    bare = {"a": 0.001, "b": 0.002, "c": 0.001, "d": math.inf, "e": 0.001}
+    found = by_photograph({"a": 0.008, "b": 0.004, "c": math.inf, "d": 0.01, "e": 0.004}, bare)
+    assert found["ratios"] == [2, 4, 8, None]
+    assert found["geometric_mean_ratio"] == pytest.approx(4), "without the one on which no attack worked"
+    assert _one_by_one(found) == "at least 2.0, on average 4.0, 1 never"
+    assert _one_by_one(by_photograph({"a": 0.003}, bare)) == "at least 3.0, on average 3.0"
+
+
+def test_a_screening_with_more_draws_than_the_one_before_makes_them(color_model_file, tmp_path):
+    model = load_gradient_model(color_model_file)
+    grey = np.random.default_rng(0).integers(100, 150, (4, 40, 48, 3), np.uint8)
+    labels = bare_answers(model, grey).astype(np.int32)
+    photographs = Pictures(grey, labels, labels, tuple("abcd"))
+    series = [Series((Setting("t", 1.0, *GRIDS[1], 1),))]
+    rest = {"seed": 0, "tick": lambda done: None}
+    with ResultStore(tmp_path, {"kind": "tuning"}) as store:
+        for draws in (1, 4, 4):
+            found = screen(
+                model, series, {"t": np.full((8, 8), 25.0)}, photographs, np.ones(4, np.bool_), 0, store,
+                most_draws=draws, **rest,
+            )  # fmt: skip
+            assert max(found[0].accuracy) == draws
+        assert len(store) == 2
+
+
 def test_a_screening_shares_luck_within_a_series_and_ends_it_by_what_was_measured(tmp_path):
     """On results that are there already: nothing of it is measured again."""
     settings = [Setting("t", 1, *GRIDS[1], 1, noise) for noise in NOISES[:4]]
@@ -262,7 +291,13 @@ def test_a_screening_shares_luck_within_a_series_and_ends_it_by_what_was_measure
     ticks = []
     with ResultStore(tmp_path, {"kind": "tuning"}) as store:
         store.append(
-            {"cell": one.name, "image": "all", "point": "accuracy", "accuracy": {"1": value}, "error": {"1": 0.01}}
+            {
+                "cell": one.name,
+                "image": "all",
+                "point": "accuracy of up to 1 draws",
+                "accuracy": {"1": value},
+                "error": {"1": 0.01},
+            }
             for one, value in zip(settings, found, strict=True)
         )
         rest = {"most_draws": 1, "seed": 0, "tick": ticks.append}
@@ -277,7 +312,7 @@ def test_every_vote_is_a_series_of_its_own_that_goes_on_while_any_reaches_the_fl
     found = {0.0: (0.8, 0.5, 0.4), 0.2: (0.9, 0.7, 0.5)}
     with ResultStore(tmp_path, {"kind": "tuning"}) as store:
         store.append(
-            {"cell": replace(one, vote=vote).name, "image": "all", "point": "accuracy",
+            {"cell": replace(one, vote=vote).name, "image": "all", "point": "accuracy of up to 1 draws",
              "accuracy": {"1": values[place]}, "error": {"1": 0.0}}
             for vote, values in found.items()
             for place, one in enumerate(settings)
