@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from bench.attacks.model import GradientModel
 from bench.robustness.store import Key, Record, ResultStore
 from bench.tuning.answers import class_probabilities, combined_answers, draw_probabilities
-from bench.tuning.candidates import DRAWS, Series, Setting
+from bench.tuning.candidates import Series, Setting
 from bench.tuning.contest import Pictures
 
-__all__ = ["Budget", "Screened", "accuracies", "never_better", "screen"]
+__all__ = ["Budget", "Screened", "Screening", "accuracies", "never_better"]
 
 # How sure one is, one-sided, where nothing else is asked for.
 _SURE = 0.95
@@ -125,73 +125,118 @@ def never_better(series: Sequence[Screened]) -> list[Screened]:
     ]
 
 
-def screen(
-    model: GradientModel,
-    series: Iterable[Series],
-    tables: Mapping[str, NDArray[np.float32]],
-    photographs: Pictures,
-    right: NDArray[np.bool_],
-    floor: float,
-    store: ResultStore,
-    *,
-    most_draws: int,
-    seed: int,
-    tick: Callable[[int], Any],
-) -> list[Screened]:
-    """Ask about every setting, each series from its mildest on as far as its accuracy reaches `floor`.
+@dataclass(frozen=True)
+class Screening:
+    """Asks what settings cost, each once: what the store has is not measured again.
 
-    Parameters
+    Attributes
     ----------
+    model : GradientModel
+        Without a defence.
+    tables : mapping
+        By name.
+    photographs : Pictures
     right : bool (N,)
         Whether the bare model gets each photograph right.
-    floor : float
-        Least accuracy with the most draws.
     store : ResultStore
-        What it has is not measured again.
-    most_draws : int
-        Largest number of draws that is looked at.
-    tick : callable
-        Told how many settings are done with, also those that are left out.
+    numbers : tuple of int
+        Of draws that are looked at.
+    seed : int
     """
-    numbers = [draws for draws in DRAWS if draws <= most_draws]
-    found: list[Screened] = []
-    for one in series:
-        left = len(one.settings)
-        by_vote: dict[float, list[Screened]] = {vote: [] for vote in one.votes}
-        for setting in one.settings:
-            voting = [replace(setting, vote=vote) for vote in one.votes]
-            missing = [each.vote for each in voting if _key(each, max(numbers)) not in store]
-            if missing:
-                rng = np.random.default_rng([seed, *f"accuracy {setting.name}".encode()])
-                measured = accuracies(model, setting, tables, photographs, numbers, rng, missing)
-                store.append(_record(each, measured[each.vote], right) for each in voting if each.vote in measured)
-            for each in voting:
-                record = store.get(_key(each, max(numbers))) or {}
-                accuracy, error = (
-                    {draws: float(record[kind][str(draws)]) for draws in numbers} for kind in ("accuracy", "error")
-                )
-                by_vote[each.vote].append(Screened(each, accuracy, error))
-            tick(1)
-            left -= 1
-            if all(of_vote[-1].accuracy[max(numbers)] < floor for of_vote in by_vote.values()):
-                break
-        for of_vote in by_vote.values():
-            found += never_better(of_vote)
-        tick(left)
-    return found
+
+    model: GradientModel
+    tables: Mapping[str, NDArray[np.float32]]
+    photographs: Pictures
+    right: NDArray[np.bool_]
+    store: ResultStore
+    numbers: tuple[int, ...]
+    seed: int
+
+    def measure(self, setting: Setting, votes: Sequence[float]) -> list[Screened]:
+        """Return a setting's accuracies, one for each vote; the same draws serve all of them."""
+        voting = [replace(setting, vote=vote) for vote in votes]
+        missing = [each.vote for each in voting if self._key(each) not in self.store]
+        if missing:
+            # Of the setting without a vote: another vote, asked for later, is looked at on the same draws.
+            rng = np.random.default_rng([self.seed, *f"accuracy {replace(setting, vote=0.0).name}".encode()])
+            measured = accuracies(self.model, setting, self.tables, self.photographs, self.numbers, rng, missing)
+            self.store.append(self._record(each, measured[each.vote]) for each in voting if each.vote in measured)
+        found = []
+        for each in voting:
+            record = self.store.get(self._key(each)) or {}
+            accuracy, error = (
+                {draws: float(record[kind][str(draws)]) for draws in self.numbers} for kind in ("accuracy", "error")
+            )
+            found.append(Screened(each, accuracy, error))
+        return found
+
+    def all_of(self, series: Iterable[Series], floor: float, tick: Callable[[int], Any]) -> list[Screened]:
+        """Ask about every setting, each series from its mildest on as far as its accuracy reaches `floor`.
+
+        Parameters
+        ----------
+        floor : float
+            Least accuracy with the most draws.
+        tick : callable
+            Told how many settings are done with, also those that are left out.
+        """
+        found: list[Screened] = []
+        for one in series:
+            left = len(one.settings)
+            by_vote: dict[float, list[Screened]] = {vote: [] for vote in one.votes}
+            for setting in one.settings:
+                for each in self.measure(setting, one.votes):
+                    by_vote[each.setting.vote].append(each)
+                tick(1)
+                left -= 1
+                if all(of_vote[-1].accuracy[max(self.numbers)] < floor for of_vote in by_vote.values()):
+                    break
+            for of_vote in by_vote.values():
+                found += never_better(of_vote)
+            tick(left)
+        return found
+
+    def refined(self, screened: Sequence[Screened], budget: Budget, tick: Callable[[int], Any]) -> list[Screened]:
+        """Look for the most noise within the budget between the levels that were asked about.
+
+        Between the last one of a series within it and the next the middle is tried, down to whole levels. `tick` is
+        told of every series.
+        """
+        series: dict[str, list[Screened]] = {}
+        for one in screened:
+            series.setdefault(one.setting.series, []).append(one)
+        return [one for members in series.values() for one in self._refine(members, budget, tick)]
+
+    def _refine(self, series: list[Screened], budget: Budget, tick: Callable[[int], Any]) -> list[Screened]:
+        while (middle := _middle(series, budget)) is not None:
+            place, setting = middle
+            (found,) = self.measure(setting, (setting.vote,))
+            before = [replace(one, accuracy=one.measured or one.accuracy) for one in series]
+            series = never_better([*before[:place], found, *before[place:]])
+        tick(1)
+        return series
+
+    def _key(self, setting: Setting) -> Key:
+        # By the largest number: who asks for more draws than the run before has to make them.
+        return setting.name, "all", f"accuracy of up to {max(self.numbers)} draws"
+
+    def _record(self, setting: Setting, fractions: Mapping[int, list[float]]) -> Record:
+        cell, image, point = self._key(setting)
+        return {
+            "cell": cell,
+            "image": image,
+            "point": point,
+            "accuracy": {str(draws): round(float(np.mean(each)), 5) for draws, each in fractions.items()},
+            "error": {str(draws): round(_standard_error(each, self.right), 5) for draws, each in fractions.items()},
+        }
 
 
-def _key(setting: Setting, most_draws: int) -> Key:
-    # By the largest number: who asks for more draws than the run before has to make them.
-    return setting.name, "all", f"accuracy of up to {most_draws} draws"
-
-
-def _record(setting: Setting, fractions: Mapping[int, list[float]], right: NDArray[np.bool_]) -> Record:
-    cell, image, point = _key(setting, max(fractions))
-    return {
-        "cell": cell,
-        "image": image,
-        "point": point,
-        "accuracy": {str(draws): round(float(np.mean(each)), 5) for draws, each in fractions.items()},
-        "error": {str(draws): round(_standard_error(each, right), 5) for draws, each in fractions.items()},
-    }
+def _middle(series: Sequence[Screened], budget: Budget) -> tuple[int, Setting] | None:
+    """Return the noise between the last setting within the budget and the next, and where in the series it belongs."""
+    within = [place for place, one in enumerate(series) if budget.enough_draws(one) is not None]
+    after = max(within, default=-1) + 1
+    if not 0 < after < len(series):
+        return None
+    low, high = (series[place].setting for place in (after - 1, after))
+    noise = (low.noise_std + high.noise_std) // 2
+    return (after, replace(low, noise_std=noise)) if low.noise_std < noise else None

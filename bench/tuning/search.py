@@ -24,7 +24,7 @@ from bench.tuning.answers import bare_answers
 from bench.tuning.candidates import DRAWS, all_series
 from bench.tuning.contest import Contest, Effort, Pictures
 from bench.tuning.report import picture, report
-from bench.tuning.screening import Budget, Screened, screen
+from bench.tuning.screening import Budget, Screened, Screening
 from convert.models import LoadedModel
 from convert.pipeline import Progress, Tuned, target_classes
 from edgedefend.dataset import Dataset
@@ -68,6 +68,11 @@ class Tuner:
     confidence: float = Budget.confidence
     effort: Effort = field(default_factory=Effort)
     report_steps: int = REPORT_STEPS
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Return the numbers of draws that an answer may be the mean of."""
+        return tuple(draws for draws in DRAWS if draws <= self.most_draws)
 
     def __call__(
         self,
@@ -163,7 +168,7 @@ class _Search:
             )
         accuracy = float(right[:half].mean())
         budget = Budget(accuracy - tuner.max_accuracy_drop, tuner.confidence)
-        screened = self._screen(choosing, right[:half], budget.floor)
+        screened = self._screen(choosing, right[:half], budget)
         fit = _strongest(screened, budget)
         if not fit:
             best, draws = max(
@@ -181,7 +186,7 @@ class _Search:
         on_others = report(
             best.setting, draws, self.model, self.tables, reporting, right[half:], attacked[1],
             self._contest(replace(tuner.effort, steps=tuner.report_steps)),
-            numbers=[count for count in DRAWS if count <= tuner.most_draws],
+            numbers=tuner.numbers,
             rng=np.random.default_rng([self.seed, *b"accuracy of the report"]),
             progress=self.progress,
         )  # fmt: skip
@@ -217,13 +222,13 @@ class _Search:
             "report": on_others,
         }, best
 
-    def _screen(self, photographs: Pictures, right: NDArray[np.bool_], floor: float) -> list[Screened]:
+    def _screen(self, photographs: Pictures, right: NDArray[np.bool_], budget: Budget) -> list[Screened]:
+        screening = Screening(self.model, self.tables, photographs, right, self.store, self.tuner.numbers, self.seed)
         series = list(all_series(self.tables, self.tuner.votes))
         with self.progress("what settings cost", sum(len(one.settings) for one in series)) as tick:
-            return screen(
-                self.model, series, self.tables, photographs, right, floor, self.store,
-                most_draws=self.tuner.most_draws, seed=self.seed, tick=tick,
-            )  # fmt: skip
+            screened = screening.all_of(series, budget.floor, tick)
+        with self.progress("what levels between them cost", len({one.setting.series for one in screened})) as tick:
+            return screening.refined(screened, budget, tick)
 
     def _contest(self, effort: Effort) -> Contest:
         return Contest(self.model, self.store, effort, self.seed)

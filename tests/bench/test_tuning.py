@@ -18,7 +18,7 @@ from bench.tuning.answers import bare_answers, combined_answers
 from bench.tuning.candidates import GRIDS, NOISES, SCALES, Series, Setting, all_series
 from bench.tuning.contest import Pictures
 from bench.tuning.report import by_photograph
-from bench.tuning.screening import Budget, Screened, _standard_error, accuracies, never_better, screen
+from bench.tuning.screening import Budget, Screened, Screening, _middle, _standard_error, accuracies, never_better
 from bench.tuning.search import _mean_logarithms, _strongest
 from convert.commands import _echo_tuning, _one_by_one
 from convert.pipeline import ConvertSettings, Tuned, convert_model
@@ -273,14 +273,11 @@ def test_a_screening_with_more_draws_than_the_one_before_makes_them(color_model_
     labels = bare_answers(model, grey).astype(np.int32)
     photographs = Pictures(grey, labels, labels, tuple("abcd"))
     series = [Series((Setting("t", 1.0, *GRIDS[1], 1),))]
-    rest = {"seed": 0, "tick": lambda done: None}
     with ResultStore(tmp_path, {"kind": "tuning"}) as store:
         for draws in (1, 4, 4):
-            found = screen(
-                model, series, {"t": np.full((8, 8), 25.0)}, photographs, np.ones(4, np.bool_), 0, store,
-                most_draws=draws, **rest,
-            )  # fmt: skip
-            assert max(found[0].accuracy) == draws
+            table = {"t": np.full((8, 8), 25.0)}
+            screening = Screening(model, table, photographs, np.ones(4, np.bool_), store, (1, draws), 0)
+            assert max(screening.all_of(series, 0, lambda done: None)[0].accuracy) == draws
         assert len(store) == 2
 
 
@@ -300,11 +297,40 @@ def test_a_screening_shares_luck_within_a_series_and_ends_it_by_what_was_measure
             }
             for one, value in zip(settings, found, strict=True)
         )
-        rest = {"most_draws": 1, "seed": 0, "tick": ticks.append}
-        screened = screen(None, [Series(tuple(settings))], {}, None, None, 0.6, store, **rest)
+        screening = Screening(None, {}, None, None, store, (1,), 0)
+        screened = screening.all_of([Series(tuple(settings))], 0.6, ticks.append)
     assert [one.accuracy[1] for one in screened] == pytest.approx([0.85, 0.85, 0.5])
     assert [one.measured[1] for one in screened] == [0.8, 0.9, 0.5]
     assert sum(ticks) == len(settings), "the one that is left out is done with, too"
+
+
+def test_the_most_noise_within_the_budget_is_looked_for_between_the_levels(tmp_path):
+    """Of each vote by itself, down to whole levels; the accuracies were all measured before."""
+    levels = {8.0: 0.9, 12.0: 0.7, 10.0: 0.86, 11.0: 0.79, 9.0: 0.5}
+    with ResultStore(tmp_path, {"kind": "tuning"}) as store:
+        store.append(
+            {"cell": Setting("t", 1, *GRIDS[1], 1, noise).name, "image": "all", "point": "accuracy of up to 1 draws",
+             "accuracy": {"1": value}, "error": {"1": 0.0}}
+            for noise, value in levels.items()
+        )  # fmt: skip
+        screening, ticks = Screening(None, {}, None, None, store, (1,), 0), []
+        series = Series(tuple(Setting("t", 1, *GRIDS[1], 1, noise) for noise in (8.0, 12.0)))
+        coarse = screening.all_of([series], 0.8, lambda done: None)
+        fine = screening.refined(coarse, Budget(0.8), ticks.append)
+        assert [(one.setting.noise_std, one.accuracy[1]) for one in fine] == [
+            (8, 0.9),
+            (10, 0.86),
+            (11, 0.79),
+            (12, 0.7),
+        ]
+        assert ticks == [1] and [one.setting.noise_std for one in _strongest(fine, Budget(0.8))] == [10]
+        everything = screening.refined(coarse, Budget(0.6), ticks.append)
+        nothing = screening.refined(coarse, Budget(0.95), ticks.append)
+        assert everything == nothing == coarse
+    tables = [
+        Screened(Setting("t", scale, *GRIDS[1], 1), {1: value}, {1: 0.0}) for scale, value in ((1, 0.9), (2, 0.5))
+    ]
+    assert _middle(tables, Budget(0.8)) is None, "a table has no levels of noise"
 
 
 def test_every_vote_is_a_series_of_its_own_that_goes_on_while_any_reaches_the_floor(tmp_path):
@@ -317,8 +343,8 @@ def test_every_vote_is_a_series_of_its_own_that_goes_on_while_any_reaches_the_fl
             for vote, values in found.items()
             for place, one in enumerate(settings)
         )  # fmt: skip
-        rest = {"most_draws": 1, "seed": 0, "tick": lambda done: None}
-        screened = screen(None, [Series(tuple(settings), (0.0, 0.2))], {}, None, None, 0.6, store, **rest)
+        screening = Screening(None, {}, None, None, store, (1,), 0)
+        screened = screening.all_of([Series(tuple(settings), (0.0, 0.2))], 0.6, lambda done: None)
     assert [one.setting.vote for one in screened] == [0.0] * 3 + [0.2] * 3
     assert [one.accuracy[1] for one in screened] == pytest.approx([*found[0.0], *found[0.2]])
     strongest = _strongest(screened, Budget(0.7))
