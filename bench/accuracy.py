@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -58,8 +59,7 @@ def measure_accuracy(
     watch = Watch(timed=False)
     rng = None if seed is None else np.random.default_rng(seed)
     classifier = Classifier(bundle, threads=threads, backend=backend, rng=rng)
-    vote = bundle.undefended_vote
-    voting = f", vote {vote:g}" if vote else ""
+    voting = f", {bundle.vote}" if bundle.vote.share else ""
     names = ("undefended", f"1 draw{voting}", f"{draws} draws{voting}")
     answers: list[int] = []
     first = dict.fromkeys(names, 0)
@@ -82,7 +82,8 @@ def measure_accuracy(
         },
         "undefended_answers": answers,
         "draws": draws,
-        "undefended_vote": vote,
+        "undefended_vote": bundle.vote.share if bundle.vote.undefended else 0.0,
+        "milder_vote": asdict(bundle.vote) if bundle.vote.milder else None,
         "seed": seed,
         "data": {"name": data.name, "n": len(data)},
         "bundle": bundle_facts(bundle),

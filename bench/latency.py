@@ -15,7 +15,7 @@ gives it one; the undefended side always runs the model once.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +104,7 @@ def _subject(
 ) -> Subject | AnswerSubject | PipelineSubject:
     if scenario == "offline":
         return PipelineSubject(classifier, pictures=pictures, files=files, samples=samples, draws=draws)
-    if draws > 1 or classifier.undefended_vote:
+    if classifier.runs(draws).count > 1:
         return AnswerSubject(classifier, pictures=pictures, files=files, samples=samples, draws=draws)
     return Subject(classifier, pictures=pictures, files=files, samples=samples)
 
@@ -207,7 +207,8 @@ def measure_latency(
         "scenario": scenario,
         "samples": count,
         "draws": draws,
-        "undefended_vote": classifier.undefended_vote,
+        "undefended_vote": classifier.vote.share if classifier.vote.undefended else 0.0,
+        "milder_vote": asdict(classifier.vote) if classifier.vote.milder else None,
         "batch": subject.batch,
         "queries": queries,
         "seconds": seconds,

@@ -20,7 +20,7 @@ _NOT_FIGURES = frozenset(
         "bundle", "conditions", "counts", "data", "histogram", "interpreter", "points", "samples_mb", "sessions",
         "source", "starts_s", "hits", "n", "seed", "queries", "seconds", "warmup", "samples", "batch", "runs", "rounds",
         "images", "frames", "threads", "draws", "minutes", "every_s", "missing", "ratios",
-        "undefended_answers", "undefended_vote", "clients", "workers", "waiting",
+        "undefended_answers", "undefended_vote", "milder_vote", "clients", "workers", "waiting",
     }
 )  # fmt: skip
 

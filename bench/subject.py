@@ -154,7 +154,7 @@ class AnswerSubject:
     @property
     def settled(self) -> bool:
         """Whether it is found out if the runs of an answer go through the model in one batch or one by one."""
-        return self._classifier.draw_choice.settled(self.draws + (self._classifier.undefended_vote > 0))
+        return self._classifier.draw_choice.settled(self._classifier.runs(self.draws).count)
 
     def ask(self, scheduled: float, *, defended: bool) -> dict[str, float]:
         """Answer one query; see `Subject.ask`. ``invoke_ms`` is that of all runs of the model."""

@@ -13,14 +13,15 @@ from typing import Any
 import click
 
 from edgedefend.bundle import PRECISIONS
-from edgedefend.combining import MOST_VOTE
+from edgedefend.combining import MOST_VOTE, VOTE_DRAWS, Vote
 from edgedefend.commands.options import format_table, threads_option
 from edgedefend.errors import EdgeDefendError
 from edgedefend.interpreter import available_threads
+from edgedefend.noise import MOST_NOISE
 from edgedefend.sources import RESIZE_RULES
 from edgedefend.statistics import format_proportion, proportion
 
-__all__ = ["convert"]
+__all__ = ["convert", "echo_report"]
 
 
 @contextlib.contextmanager
@@ -35,6 +36,7 @@ def _progress(label: str, length: int) -> Iterator[Callable[[int], Any]]:
 
 
 # Known by name only, as commands are: `bench` imports this package, never the other way round.
+_PLAIN = {"passes": 1, "noise_std": 0.0, "draws": 1}
 _TUNER = "bench.tuning.search:Tuner"
 
 
@@ -85,6 +87,27 @@ def _tuner(max_accuracy_drop: float, **limits: Any) -> Any:
 )
 @click.option("--num-steps", type=click.IntRange(1, 1024), default=10, show_default=True, help="Grid cells an axis.")
 @click.option("--distort-limit", type=float, default=0.25, show_default=True, help="Stretch of a cell, 0 to below 1.")
+@click.option("--passes", type=click.IntRange(1, 8), default=1, show_default=True, help="Of the quantiser.")
+@click.option(
+    "--noise-std",
+    type=click.FloatRange(0, MOST_NOISE),
+    default=0.0,
+    show_default=True,
+    help="Of noise before it, pixel levels; not in the paper.",
+)
+@click.option("--draws", type=click.IntRange(1, 32), default=1, show_default=True, help="Of an answer.")
+@click.option(
+    "--vote",
+    type=click.FloatRange(0, MOST_VOTE),
+    default=0.0,
+    show_default=True,
+    help="Share of the undefended answer, or of --vote-noise, beside the draws.",
+)
+@click.option(
+    "--vote-noise",
+    type=click.FloatRange(0, MOST_NOISE, min_open=True),
+    help="The vote is that of four draws behind so much noise, less than --noise-std.",
+)
 @click.option("--resize", type=click.Choice(RESIZE_RULES), default="stretch", show_default=True)
 @click.option("--epsilon", type=float, default=4.0, show_default=True, help="Attack: largest change, pixel levels.")
 @click.option("--steps", type=click.IntRange(1), default=10, show_default=True, help="Attack: gradient steps.")
@@ -138,6 +161,14 @@ def _tuner(max_accuracy_drop: float, **limits: Any) -> Any:
     help="... also with this vote of the undefended answer beside the draws (again for others): more accuracy, but "
     "some photographs are left without protection.",
 )
+@click.option(
+    "--tuning-vote-noise",
+    "tuning_vote_noises",
+    type=click.FloatRange(0, MOST_NOISE, min_open=True),
+    multiple=True,
+    help="... these votes being those of draws behind so much noise instead of the undefended answer's (again for "
+    "others): more runs of the model an answer, and nothing is left without protection.",
+)
 @click.option("--pack", is_flag=True, help="Write each bundle as one zip file as well.")
 @click.option("--force", is_flag=True, help="Replace bundles that are there.")
 @threads_option
@@ -146,12 +177,15 @@ def convert(
     offset: float | None,
     settings: Path | None,
     threads: int | None,
+    vote: float,
+    vote_noise: float | None,
     max_accuracy_drop: float | None,
     tuning_images: int,
     tuning_draws: int,
     tuning_report_steps: int,
     tuning_confidence: float,
     tuning_votes: tuple[float, ...],
+    tuning_vote_noises: tuple[float, ...],
     **options: Any,
 ) -> None:
     """Learn the quantisation table, export the model in every precision, check it, write bundles.
@@ -168,15 +202,23 @@ def convert(
         input_settings = load_settings(settings)
     elif scale is not None or offset is not None:
         input_settings = InputSettings(scale=1.0 if scale is None else scale, offset=offset or 0.0)
+    if vote_noise is not None and not (vote and vote_noise < options["noise_std"]):
+        raise click.UsageError("--vote-noise says whose the vote is: give --vote as well, and a larger --noise-std")
+    if max_accuracy_drop is not None and (vote or any(options[name] != _PLAIN[name] for name in _PLAIN)):
+        raise click.UsageError("--max-accuracy-drop chooses --passes, --noise-std, --draws and --vote itself")
+    if tuning_vote_noises and not tuning_votes:
+        raise click.UsageError("--tuning-vote-noise says whose the votes are: give --tuning-vote as well")
+    noises = sorted(set(tuning_vote_noises)) or [0.0]
     tuning = {
         "images": tuning_images,
         "most_draws": tuning_draws,
         "report_steps": tuning_report_steps,
         "confidence": tuning_confidence,
-        "votes": tuple(sorted(set(tuning_votes))),
+        "votes": tuple((share, noise) for share in sorted(set(tuning_votes)) for noise in noises),
     }
     wanted = ConvertSettings(
         input_settings=input_settings,
+        vote=Vote(vote, vote_noise or 0.0, VOTE_DRAWS if vote_noise else 1),
         threads=threads or available_threads(),
         command="edgedefend " + shlex.join(sys.argv[1:]),
         tuner=None if max_accuracy_drop is None else _tuner(max_accuracy_drop, **tuning),
@@ -231,18 +273,24 @@ def _echo_tuning(found: dict[str, Any], out: Path, budget: float) -> None:
     """Say what was chosen and what it showed on photographs that had no part in the choice."""
     draws = str(found["draws"])
     click.echo(f"tuned: {found['name']}; mean of {draws} draws, each a run of the model; {out / 'tuning.png'}")
+    echo_report(found)
+    if found["accuracy_drop"]["value"] > budget:
+        click.echo(
+            f"edgedefend: that is more than the {budget:g} of --max-accuracy-drop: the best of many settings on few "
+            "photographs is partly the luckiest; give more --data",
+            err=True,
+        )
+
+
+def echo_report(found: dict[str, Any]) -> None:
+    """Say what a setting costs and buys (`bench.tuning.report`) on photographs that did not choose it."""
+    draws = str(found["draws"])
     click.echo(
         f"  accuracy on others: undefended {format_proportion(found['undefended_accuracy'])}, "
         f"defended {format_proportion(found['accuracy'][draws])}"
     )
     drop = found["accuracy_drop"]
     click.echo(f"  it drops by {drop['value']:.3f} [{drop['low']:.3f}, {drop['high']:.3f}]")
-    if drop["value"] > budget:
-        click.echo(
-            f"edgedefend: that is more than the {budget:g} of --max-accuracy-drop: the best of many settings on few "
-            "photographs is partly the luckiest; give more --data",
-            err=True,
-        )
     for count, value in found["distortion"].items():
         ratio, low, high = ("-" if value[name] is None else f"{value[name]:.1f}" for name in ("ratio", "low", "high"))
         click.echo(

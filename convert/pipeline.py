@@ -13,7 +13,7 @@ import platform
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,6 +29,7 @@ from convert.models import InputSettings, LoadedModel, load_model
 from convert.quant_table import count_votes, table_from_votes
 from convert.suspicion import learn_suspicion
 from edgedefend.bundle import PRECISIONS, Bundle, Golden, InputSpec
+from edgedefend.combining import NOBODY, Vote
 from edgedefend.dataset import Dataset, load_dataset
 from edgedefend.dct import load_quant_table
 from edgedefend.defense import Defense
@@ -74,6 +75,10 @@ class ConvertSettings:
     table: str = "learn"
     num_steps: int = 10
     distort_limit: float = 0.25
+    passes: int = 1
+    noise_std: float = 0.0
+    draws: int = 1
+    vote: Vote = NOBODY
     resize: str = "stretch"
     limit: int | None = None
     epsilon: float = 4.0
@@ -100,8 +105,8 @@ class Tuned:
         See `edgedefend.defense.Defense`.
     draws : int
         How many draws an answer is the mean of.
-    undefended_vote : float
-        What the undefended answer counts beside them (`edgedefend.combining`).
+    vote : Vote
+        Whose answer counts beside them (`edgedefend.combining`).
     measured : dict
         What a tuning found out about it; empty where there was none.
     """
@@ -112,7 +117,7 @@ class Tuned:
     passes: int = 1
     noise_std: float = 0.0
     draws: int = 1
-    undefended_vote: float = 0.0
+    vote: Vote = NOBODY
     measured: dict[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
@@ -120,8 +125,10 @@ class Tuned:
         facts: dict[str, Any] = {"num_steps": self.num_steps, "distort_limit": self.distort_limit}
         if self.draws > 1:
             facts["draws"] = self.draws
-        if self.undefended_vote:
-            facts["undefended_vote"] = self.undefended_vote
+        if self.vote.undefended:
+            facts["undefended_vote"] = self.vote.share
+        elif self.vote.milder:
+            facts["milder_vote"] = asdict(self.vote)
         if self.passes > 1:
             facts["passes"] = self.passes
         if self.noise_std:
@@ -344,7 +351,10 @@ def convert_model(settings: ConvertSettings, progress: Progress) -> Converted:
 
         write_file(settings.out / "quant_table.png", votes_and_table(table_file))
 
-    tuned = Tuned(table_file, settings.num_steps, settings.distort_limit)
+    tuned = Tuned(
+        table_file, settings.num_steps, settings.distort_limit, settings.passes, settings.noise_std, settings.draws,
+        settings.vote,
+    )  # fmt: skip
     if settings.tuner is not None:
         tuned = settings.tuner(
             model,

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgedefend.combining import MOST_VOTE
+from edgedefend.combining import MOST_VOTE, Vote
 from edgedefend.dct import as_quant_table
 from edgedefend.defense import Defense
 from edgedefend.errors import BundleError, InputError
@@ -227,8 +227,8 @@ class Bundle:
         Of the grid, see `edgedefend.defense.Defense`.
     draws : int
         How many draws of the defence an answer is the mean of, unless the caller says otherwise; 1 in older bundles.
-    undefended_vote : float
-        What the undefended answer counts beside the draws (`edgedefend.combining.with_vote`); 0 in older bundles.
+    vote : Vote
+        Whose answer counts beside the draws; nobody's in older bundles.
     passes : int
         Of the quantiser, see `edgedefend.defense.Defense`; 1 in older bundles.
     noise_std : float
@@ -253,7 +253,7 @@ class Bundle:
     num_steps: int
     distort_limit: float
     draws: int
-    undefended_vote: float
+    vote: Vote
     passes: int
     noise_std: float
     sha256: str
@@ -417,13 +417,29 @@ def _build(
         float(distort_limit),  # type: ignore[arg-type]
         # Optional: a reader that does not know them takes one draw, one pass, no noise, no vote: the format stays 1.
         defense.whole("draws", 1, _MAX_DRAWS) if "draws" in defense.content else 1,
-        defense.number("undefended_vote", 0, MOST_VOTE) if "undefended_vote" in defense.content else 0.0,
+        _vote(defense),
         defense.whole("passes", 1, 8) if "passes" in defense.content else 1,
         defense.number("noise_std", 0, MOST_NOISE) if "noise_std" in defense.content else 0.0,
         sha256,
         signature,
         _suspicion(defense),
         store,
+    )
+
+
+def _vote(defense: _Fields) -> Vote:
+    """Read the optional ``defense.undefended_vote`` or ``defense.milder_vote``."""
+    if "milder_vote" not in defense.content:
+        share = defense.number("undefended_vote", 0, MOST_VOTE) if "undefended_vote" in defense.content else 0.0
+        return Vote(share)
+    if "undefended_vote" in defense.content:
+        raise defense.fail("milder_vote", "the only vote: there is an undefended_vote as well")
+    fields = defense.section("milder_vote")
+    least = float(np.nextafter(0, 1))
+    return Vote(
+        fields.number("share", least, MOST_VOTE),
+        fields.number("noise_std", least, MOST_NOISE),
+        fields.whole("draws", 1, _MAX_DRAWS),
     )
 
 

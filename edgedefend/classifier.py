@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgedefend.bundle import Bundle
-from edgedefend.combining import softmax, with_vote
+from edgedefend.combining import NOBODY, Runs, Vote, softmax, with_vote
 from edgedefend.draws import BatchChoice
 from edgedefend.encoding import Encoding
 from edgedefend.errors import BackendError, BundleError, InputError
@@ -79,6 +79,8 @@ class Classifier:
             )
         self.encoding = self._input_encoding()
         self.draw_choice = BatchChoice()
+        # Its draws vote beside those of the defence; it differs from it in nothing but its noise.
+        self.milder = self.defense.with_noise(bundle.vote.noise_std) if bundle.vote.milder else None
         if defended:
             # Load or compile the kernels now, not inside the first answer.
             shape = (bundle.input.height, bundle.input.width, 3)
@@ -137,27 +139,41 @@ class Classifier:
         output = interpreter.invoke()
         return output, written - started, time.perf_counter() - written
 
-    def _write(self, image: NDArray[np.uint8], tensors: NDArray[Any], draws: int) -> None:
-        """Write draws of an image into as many tensors, and the image as it is into one more if there is one."""
-        self.defense.into_many(image, tensors[:draws], self.encoding)
-        if len(tensors) > draws:
-            self.prepare_into(image, tensors[draws], defended=False)
+    def runs(self, draws: int, *, suspicion: bool = False) -> Runs:
+        """Return what goes through the model for an answer of so many draws, with a suspicion or without.
 
-    def _run_batch(self, image: NDArray[np.uint8], draws: int) -> _Run:
+        Without the defence it is the image as it is, whatever the number of draws.
+        """
+        if not self.defended:
+            return Runs(1, NOBODY, undefended=False)
+        return Runs(draws, self.bundle.vote, undefended=suspicion or self.bundle.vote.undefended)
+
+    def write(self, image: NDArray[np.uint8], tensors: NDArray[Any], runs: Runs) -> None:
+        """Write an image of the model's size into one tensor a run, (runs.count, H, W, 3)."""
+        if not self.defended:
+            self.prepare_into(image, tensors[0])
+            return
+        self.defense.into_many(image, tensors[: runs.draws], self.encoding)
+        if self.milder is not None and runs.voters:
+            self.milder.into_many(image, tensors[runs.draws : runs.draws + runs.voters], self.encoding)
+        if runs.undefended:
+            self.prepare_into(image, tensors[-1], defended=False)
+
+    def _run_batch(self, image: NDArray[np.uint8], runs: Runs) -> _Run:
         interpreter = self.interpreter
         started = time.perf_counter()
         view = interpreter.input_view()
-        self._write(image, view, draws)
+        self.write(image, view, runs)
         del view
         written = time.perf_counter()
         output = interpreter.invoke()
         return output, written - started, time.perf_counter() - written
 
-    def _run_apart(self, image: NDArray[np.uint8], draws: int, runs: int) -> _Run:
+    def _run_apart(self, image: NDArray[np.uint8], runs: Runs) -> _Run:
         spec = self.interpreter.input
         started = time.perf_counter()
-        tensors = np.empty((runs, *spec.shape[1:]), spec.dtype)
-        self._write(image, tensors, draws)
+        tensors = np.empty((runs.count, *spec.shape[1:]), spec.dtype)
+        self.write(image, tensors, runs)
         defend_s = time.perf_counter() - started
         outputs, copy_s, invoke_s = self._invoke_apart(tensors)
         return outputs, defend_s + copy_s, invoke_s
@@ -214,19 +230,19 @@ class Classifier:
         return outputs
 
     @property
-    def undefended_vote(self) -> float:
-        """What the undefended answer counts (`edgedefend.combining`): the bundle's, and nothing without the defence."""
-        return self.bundle.undefended_vote if self.defended else 0.0
+    def vote(self) -> Vote:
+        """Whose answer counts beside the draws: the bundle's, and nobody's without the defence."""
+        return self.bundle.vote if self.defended else NOBODY
 
     def rank(
-        self, output: NDArray[np.float32], top: int, undefended: NDArray[np.float32] | None = None
+        self, output: NDArray[np.float32], top: int, voters: NDArray[np.float32] | None = None
     ) -> tuple[list[Answer], NDArray[np.float32], float]:
         """Return what the model's raw output, float32 (draws, classes), says.
 
         Parameters
         ----------
-        undefended : float32 (classes,), optional
-            Its raw output without the defence, where that has a vote (`undefended_vote`).
+        voters : float32 (N, classes), optional
+            Its raw output for those who vote, where anybody does (`edgedefend.combining.Runs.voting`).
 
         Returns
         -------
@@ -243,7 +259,8 @@ class Classifier:
             If the output is not a number.
         """
         each = self._probabilities(output)
-        probabilities = with_vote(each.mean(axis=0), undefended, self.undefended_vote)
+        beside = None if voters is None else self._probabilities(voters).mean(axis=0)
+        probabilities = with_vote(each.mean(axis=0), beside, self.vote.share)
         if not np.isfinite(probabilities).all():
             raise BackendError(f"{self.bundle.path}: the model's answer is not a number (NaN or infinity)")
         order = np.argsort(-probabilities, kind="stable")[:top]
@@ -262,14 +279,13 @@ class Classifier:
         """
         return suspicion_of(self._probabilities(output), self._probabilities(undefended), self.bundle.suspicion)
 
-    def _run_draws(self, image: NDArray[np.uint8], draws: int, *, undefended: bool) -> _Run:
-        """Run draws of one image of the model's size, and behind them the image as it is where that is asked for."""
-        runs = draws + undefended
-        if runs == 1:
+    def _run_all(self, image: NDArray[np.uint8], runs: Runs) -> _Run:
+        """Make all runs of one image of the model's size."""
+        if runs.count == 1:
             return self._run_one(image)
-        batched = self._batch_for(runs)
-        result = self._run_batch(image, draws) if batched else self._run_apart(image, draws, runs)
-        self.draw_choice.note(runs, batched, result[2])
+        batched = self._batch_for(runs.count)
+        result = self._run_batch(image, runs) if batched else self._run_apart(image, runs)
+        self.draw_choice.note(runs.count, batched, result[2])
         return result
 
     def classify(
@@ -282,9 +298,10 @@ class Classifier:
         image : uint8 (H, W, 3)
             RGB, any size from 1x1.
         draws : int
-            Random draws of the defence; the answer is the mean of their probabilities, with the vote of the undefended
-            answer where the bundle gives it one: the model then runs once more. The image is quantised once for all
-            draws; whether all runs go through the model in one batch or one by one is `edgedefend.draws`.
+            Random draws of the defence; the answer is the mean of their probabilities, with a vote of the undefended
+            answer or of milder draws where the bundle has one: the model then runs once more, or once for each of
+            these. The image is quantised once for all draws where no noise is added; whether all runs go through the
+            model in one batch or one by one is `edgedefend.draws`.
         top : int
             How many classes to return.
         suspicion : bool
@@ -304,22 +321,21 @@ class Classifier:
             raise InputError(f"top is {top}, expected at least 1")
         if suspicion and (draws < 2 or not self.defended):
             raise InputError("suspicion compares several draws of the defence: give at least 2 draws")
-        count = draws if self.defended else 1
         begin = time.perf_counter()
         fitted = self.fit(image)
         resized = time.perf_counter()
-        also_undefended = suspicion or self.undefended_vote > 0
-        output, defend_s, invoke_s = self._run_draws(fitted, count, undefended=also_undefended)
-        drawn, undefended = output[:count], output[count] if also_undefended else None
+        runs = self.runs(draws, suspicion=suspicion)
+        output, defend_s, invoke_s = self._run_all(fitted, runs)
+        drawn, undefended = runs.drawn(output), runs.bare(output)
         score, suspicious = self.suspicion(drawn, undefended) if suspicion and undefended is not None else (None, None)
-        answers, probabilities, agreement = self.rank(drawn, top, undefended)
+        answers, probabilities, agreement = self.rank(drawn, top, runs.voting(output))
         stage_ms = {
             "resize_ms": 1e3 * (resized - begin),
             "defend_ms": 1e3 * defend_s,
             "invoke_ms": 1e3 * invoke_s,
             "total_ms": 1e3 * (time.perf_counter() - begin),
         }
-        used = count if self.defended else 0
+        used = draws if self.defended else 0
         return Prediction(answers, probabilities, used, agreement, stage_ms, score, suspicious)
 
     def _probabilities(self, output: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -129,6 +129,12 @@ class Defense:
             rng=rng,
         )
 
+    def with_noise(self, noise_std: float) -> Defense:
+        """Return the same defence behind other noise, its draws from the same place."""
+        return Defense(
+            self.quant_table, self.num_steps, self.distort_limit, passes=self.passes, noise_std=noise_std, rng=self._rng
+        )
+
     @property
     def predictable(self) -> bool:
         """Whether the grids come from a given generator: never to be used against an attacker."""

@@ -193,9 +193,7 @@ class Stream:
         self.classifier, self.live, self.top, self.draws = classifier, live, top, draws
         if suspicion and (draws < 2 or not classifier.defended):
             raise InputError("suspicion compares several draws of the defence: give at least 2 draws")
-        # Where the undefended answer is needed its picture goes through the model behind the draws, as one more.
-        self._also_undefended = suspicion or classifier.undefended_vote > 0
-        self._runs, self._suspicion = draws + self._also_undefended, suspicion
+        self._runs, self._suspicion = classifier.runs(draws, suspicion=suspicion), suspicion
         self._depth = 1 if live else depth
         self._crop, self._keep_images = crop, keep_images
         self._on_damaged, self._heartbeat = on_damaged, heartbeat
@@ -233,7 +231,7 @@ class Stream:
     def _prepare(self) -> None:
         """Decode, resize, defend and encode into tensors of our own: the interpreter's memory is busy meanwhile."""
         spec = self.classifier.interpreter.input
-        shape = spec.shape[1:] if self._runs == 1 else (self._runs, *spec.shape[1:])
+        shape = spec.shape[1:] if self._runs.count == 1 else (self._runs.count, *spec.shape[1:])
         # One is being written here, `depth` wait, one is being copied to the interpreter: then the first is free.
         ring = [np.empty(shape, spec.dtype) for _ in range(self._depth + 2)]
         turn = 0
@@ -263,12 +261,10 @@ class Stream:
             started = decoded
         classifier = self.classifier
         fitted = classifier.fit(image if self._crop is None else self._crop(image))
-        if self._runs == 1:
+        if self._runs.count == 1:
             classifier.prepare_into(fitted, tensor)
         else:
-            classifier.defense.into_many(fitted, tensor[: self.draws], classifier.encoding)
-            if self._also_undefended:
-                classifier.prepare_into(fitted, tensor[self.draws], defended=False)
+            classifier.write(fitted, tensor, self._runs)
         stage_ms["prepare_ms"] = 1e3 * (time.perf_counter() - started)
         return _Prepared(number, frame.name, frame.captured, tensor, stage_ms, image if self._keep_images else None)
 
@@ -301,7 +297,7 @@ class Stream:
                 item = self._next_prepared()
                 if item is None:
                     return
-            if self._runs == 1:
+            if self._runs.count == 1:
                 view = interpreter.input_view()
                 # NumPy would let go of the GIL for the copy and then have to wait for it.
                 view.data.cast("B")[:] = item.tensor.data.cast("B")
@@ -309,7 +305,7 @@ class Stream:
             if answer is not None:
                 self._answered.put(answer)
             started = time.perf_counter()
-            output = interpreter.invoke() if self._runs == 1 else self.classifier.run_prepared(item.tensor)
+            output = interpreter.invoke() if self._runs.count == 1 else self.classifier.run_prepared(item.tensor)
             answer = item, output, 1e3 * (time.perf_counter() - started)
             self._beat(answered=True)
 
@@ -363,11 +359,11 @@ class Stream:
             raise EdgeDefendError(f"a stage of the stream failed: {self._error}") from self._error
 
     def _result(self, item: _Prepared, output: NDArray[np.float32], invoke_ms: float) -> FrameResult:
-        undefended = output[self.draws] if self._also_undefended else None
-        top, probabilities, agreement = self.classifier.rank(output[: self.draws], self.top, undefended)
+        drawn, undefended = self._runs.drawn(output), self._runs.bare(output)
+        top, probabilities, agreement = self.classifier.rank(drawn, self.top, self._runs.voting(output))
         suspicion, suspicious = None, None
         if self._suspicion and undefended is not None:
-            suspicion, suspicious = self.classifier.suspicion(output[: self.draws], undefended)
+            suspicion, suspicious = self.classifier.suspicion(drawn, undefended)
         return FrameResult(
             item.number,
             item.name,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from edgedefend.bundle import FORMAT_VERSION, load_bundle, parse_sums
+from edgedefend.combining import Vote
 from edgedefend.errors import BundleError
 from tests.conftest import one_line
 
@@ -125,6 +126,10 @@ def test_a_newer_format_says_upgrade(copy, run_cli):
         (("defense", "passes"), 9, "passes is 9, expected a whole number from 1 to 8"),
         (("defense", "noise_std"), 65, "noise_std is 65, expected a number from 0 to 64"),
         (("defense", "undefended_vote"), 0.5, "undefended_vote is 0.5, expected a number from 0 to 0.45"),
+        (("defense", "milder_vote"), 0.1, "milder_vote. must be an object"),
+        (("defense", "milder_vote"), {"share": 0, "noise_std": 8, "draws": 4}, "share is 0, expected a number from"),
+        (("defense", "milder_vote"), {"share": 0.1, "noise_std": 0, "draws": 4}, "noise_std is 0, expected"),
+        (("defense", "milder_vote"), {"share": 0.1, "noise_std": 8, "draws": 0}, "draws is 0, expected a whole"),
     ],
 )
 def test_a_bad_manifest_names_the_key(copy, keys, value, message):
@@ -136,7 +141,7 @@ def test_a_bad_manifest_names_the_key(copy, keys, value, message):
 def test_what_a_tuning_chose_is_what_runs(copy):
     older = load_bundle(copy)
     assert (older.draws, older.passes, older.defense().passes) == (1, 1, 1)
-    assert older.noise_std == older.defense().noise_std == older.undefended_vote == 0
+    assert older.noise_std == older.defense().noise_std == older.vote.share == 0
     edit_manifest(copy, "defense", "draws", value=4)
     edit_manifest(copy, "defense", "passes", value=3)
     tuned = load_bundle(copy)
@@ -144,8 +149,20 @@ def test_what_a_tuning_chose_is_what_runs(copy):
     edit_manifest(copy, "defense", "noise_std", value=6.5)
     noisy = load_bundle(copy)
     assert noisy.noise_std == noisy.defense().noise_std == 6.5
+
+
+def test_one_vote_at_most_and_whose_it_is(copy, tmp_path):
+    shutil.copytree(copy, tmp_path / "milder")
     edit_manifest(copy, "defense", "undefended_vote", value=0.2)
-    assert load_bundle(copy).undefended_vote == 0.2
+    undefended = load_bundle(copy).vote
+    assert undefended == Vote(0.2) and undefended.undefended and not undefended.milder
+    given = {"share": 0.15, "noise_std": 4, "draws": 2}
+    edit_manifest(tmp_path / "milder", "defense", "milder_vote", value=given)
+    milder = load_bundle(tmp_path / "milder").vote
+    assert milder == Vote(0.15, 4, 2) and milder.milder and not milder.undefended
+    edit_manifest(copy, "defense", "milder_vote", value=given)
+    with pytest.raises(BundleError, match="the only vote: there is an undefended_vote as well"):
+        load_bundle(copy)
 
 
 @pytest.mark.parametrize("table", [np.zeros((8, 8)), np.ones((7, 8)), "x"])

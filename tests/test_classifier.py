@@ -5,6 +5,7 @@ import pytest
 
 from edgedefend.bundle import PRECISIONS, load_bundle
 from edgedefend.classifier import Classifier
+from edgedefend.combining import softmax
 from edgedefend.errors import BackendError, BundleError, InputError
 from tests.test_bundle import edit_manifest, rewrite
 
@@ -64,10 +65,45 @@ def test_the_undefended_answer_has_the_vote_that_the_bundle_gives_it(color_bundl
     ballot = np.eye(3)[bare.classify(photographs[0]).index]
     assert found.probabilities == pytest.approx(0.75 * without.probabilities + 0.25 * ballot, abs=2e-3)
     assert (found.draws, found.agreement) == (draws, without.agreement)
-    assert bare.undefended_vote == 0, "without the defence there is nothing to vote beside"
+    assert not bare.vote.share, "without the defence there is nothing to vote beside"
     assert bare.classify(photographs[0]).probabilities == pytest.approx(
         Classifier(bundles[0], threads=1, defended=False).classify(photographs[0]).probabilities
     )
+
+
+MILDER = {"share": 0.25, "noise_std": 3, "draws": 3}
+
+
+@pytest.mark.parametrize("batched", [True, False])
+@pytest.mark.parametrize(("draws", "suspicion"), [(1, False), (4, False), (4, True)])
+def test_milder_draws_have_the_vote_that_the_bundle_gives_them(
+    color_bundles, tmp_path, photographs, monkeypatch, draws, suspicion, batched
+):
+    shutil.copytree(color_bundles / "fp32", tmp_path / "voting")
+    edit_manifest(tmp_path / "voting", "defense", "noise_std", value=40)
+    edit_manifest(tmp_path / "voting", "defense", "milder_vote", value=MILDER)
+    classifier = Classifier(load_bundle(tmp_path / "voting"), threads=1)
+    monkeypatch.setattr(classifier.draw_choice, "batched", lambda runs: batched)
+    inputs, outputs, invoke = [], [], classifier.interpreter.invoke
+
+    def kept():
+        view = classifier.interpreter.input_view()
+        inputs.extend(view.copy())
+        del view
+        output = invoke()
+        outputs.extend(output.copy())
+        return output
+
+    monkeypatch.setattr(classifier.interpreter, "invoke", kept)
+    found = classifier.classify(photographs[0], draws=draws, top=3, suspicion=suspicion)
+    assert len(outputs) == draws + 3 + suspicion and found.draws == draws
+    each = softmax(np.array(outputs)) if classifier.bundle.output == "logits" else np.array(outputs)
+    ballot = np.eye(3)[each[draws : draws + 3].mean(axis=0).argmax()]
+    assert found.probabilities == pytest.approx(0.75 * each[:draws].mean(axis=0) + 0.25 * ballot, abs=1e-5)
+    rough = [np.abs(np.diff(tensor, axis=1)).mean() for tensor in inputs]
+    assert max(rough[draws:]) < min(rough[:draws]) / 2, "who votes has less noise"
+    assert (found.suspicion is None) == (not suspicion)
+    assert Classifier(classifier.bundle, threads=1, defended=False).runs(draws).count == 1
 
 
 def test_a_vote_and_a_suspicion_share_one_run_of_the_model(color_bundles, tmp_path, photographs, monkeypatch):

@@ -23,7 +23,7 @@ def test_the_vote_decides_where_the_draws_hesitate_and_not_where_they_are_sure()
 
 def test_without_a_vote_the_draws_are_the_answer():
     assert with_vote(BARE, None, 0.0) is BARE
-    with pytest.raises(ValueError, match="undefended"):
+    with pytest.raises(ValueError, match="who votes"):
         with_vote(BARE, None, 0.1)
 
 

@@ -210,11 +210,15 @@ def test_a_suspicion_in_a_stream(color_bundles, frames):
         assert result.agreement == pytest.approx(prediction.agreement)
 
 
+@pytest.mark.parametrize(
+    "vote", [("undefended_vote", 0.3), ("milder_vote", {"share": 0.3, "noise_std": 4, "draws": 2})]
+)
 @pytest.mark.parametrize("draws", [1, 3])
-def test_a_vote_in_a_stream(color_bundles, tmp_path, draws):
+def test_a_vote_in_a_stream(color_bundles, tmp_path, draws, vote):
     """The same answers as `classify` gives, whether one draw or several stand beside the undefended one."""
     shutil.copytree(color_bundles / "fp32", tmp_path / "voting")
-    edit_manifest(tmp_path / "voting", "defense", "undefended_vote", value=0.3)
+    edit_manifest(tmp_path / "voting", "defense", "noise_std", value=8)
+    edit_manifest(tmp_path / "voting", "defense", vote[0], value=vote[1])
     bundle = load_bundle(tmp_path / "voting")
     picture = np.random.default_rng(3).integers(0, 256, (90, 80, 3), np.uint8)
     one = Classifier(bundle, threads=1, rng=np.random.default_rng(4))

@@ -116,10 +116,10 @@ class FoolboxBridge:
 
             return averaged
         if isinstance(model, Voting):
-            defended, bare, vote = self._function(model.defended, rng), self._function(model.bare, rng), model.vote
+            defended, voter, vote = self._function(model.defended, rng), self._function(model.voter, rng), model.vote
 
             def together(images: Any) -> Any:
-                behind, alone = tf.nn.log_softmax(defended(images)), tf.nn.log_softmax(bare(images))
+                behind, alone = tf.nn.log_softmax(defended(images)), tf.nn.log_softmax(voter(images))
                 ballot = tf.one_hot(tf.argmax(alone, axis=1), alone.shape[-1])
                 answer = tf.math.log(tf.maximum((1 - vote) * tf.exp(behind) + vote * ballot, LEAST))
                 # The answers of `Voting`, with its gradient.
@@ -136,7 +136,7 @@ class FoolboxBridge:
 
 def _gradients_a_step(model: Attackable) -> int:
     if isinstance(model, Voting):
-        return _gradients_a_step(model.defended) + _gradients_a_step(model.bare)
+        return _gradients_a_step(model.defended) + _gradients_a_step(model.voter)
     return model.eot_samples if isinstance(model, Eot) else 1
 
 

@@ -1,7 +1,7 @@
-"""A defended model beside which the undefended answer has a vote (`edgedefend.combining`), as an attack sees it.
+"""A defended model beside which another answer has a vote (`edgedefend.combining`), as an attack sees it.
 
-What the vote gives to an attacker is his for little: the undefended model is fooled long before the defended one. So he
-brings both to his class at once.
+What votes is the undefended model, or milder draws: it is fooled before the defended one. So an attacker brings both to
+his class at once.
 """
 
 from __future__ import annotations
@@ -18,34 +18,35 @@ LEAST = np.float32(1e-30)  # probability whose logarithm is taken
 
 
 class Voting:
-    """A defended model and the bare one, answering together.
+    """A defended model and who votes beside it, answering together.
 
     The answers are logarithms of probabilities, each of one draw with the vote. The loss is that behind the defence
-    plus that of the bare model, not that of the answer: once the bare model's vote is won the logarithm of the sum
+    plus that of the voter, not that of the answer: once the vote is won the logarithm of the sum
     would hardly feel the draws any more, and the gradient would hide what is left to do.
 
     Parameters
     ----------
-    defended, bare : Attackable
+    defended, voter : Attackable
     vote : float
         See `edgedefend.combining.with_vote`.
     """
 
-    def __init__(self, defended: Attackable, bare: Attackable, vote: float) -> None:
-        self.defended, self.bare, self.vote = defended, bare, vote
+    def __init__(self, defended: Attackable, voter: Attackable, vote: float) -> None:
+        self.defended, self.voter, self.vote = defended, voter, vote
 
     @property
     def randomised(self) -> bool:
         """Whether the defended model draws at random."""
         return self.defended.randomised
 
-    def _answers(self, defended: NDArray[np.float32], bare: NDArray[np.float32]) -> NDArray[np.float32]:
-        together = with_vote(softmax(defended), bare, self.vote)
+    def _answers(self, defended: NDArray[np.float32], voters: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Combine the answers of some draws, (..., classes), with the vote of the mean of others."""
+        together = with_vote(softmax(defended), voters, self.vote)
         return np.asarray(np.log(np.maximum(together, LEAST)), np.float32)  # NaN stays NaN
 
     def logits(self, images: Images, rng: np.random.Generator | None = None) -> NDArray[np.float32]:
         """Return the logarithms of the probabilities (N, classes), a draw an image."""
-        return self._answers(self.defended.logits(images, rng), self.bare.logits(images, None))
+        return self._answers(self.defended.logits(images, rng), self.voter.logits(images, rng))
 
     def gradient(
         self,
@@ -58,15 +59,16 @@ class Voting:
     ) -> Gradient:
         """Return the sum of both gradients, and the answers of each draw with the vote."""
         behind = self.defended.gradient(images, classes, targeted=targeted, loss=loss, rng=rng)
-        bare = self.bare.gradient(images, classes, targeted=targeted, loss=loss)
+        voter = self.voter.gradient(images, classes, targeted=targeted, loss=loss, rng=rng)
+        voters = softmax(voter.logits).mean(axis=1, keepdims=True)  # (N, 1, classes)
         share = np.ones(len(images), np.float32)
         if not targeted:
             # Away from a class there is always further to go; towards one the gradient ends by itself.
-            share = softmax(bare.logits[:, 0])[np.arange(len(images)), classes]
+            share = voters[np.arange(len(images)), 0, classes]
         return Gradient(
-            behind.gradient + share[:, None, None, None] * bare.gradient,
-            self._answers(behind.logits, bare.logits),
-            behind.loss + share * bare.loss,
-            behind.nonfinite + bare.nonfinite,
-            behind.queries + bare.queries,
+            behind.gradient + share[:, None, None, None] * voter.gradient,
+            self._answers(behind.logits, voters),
+            behind.loss + share * voter.loss,
+            behind.nonfinite + voter.nonfinite,
+            behind.queries + voter.queries,
         )

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.baselines.reported import REPORTED, Reported
+from edgedefend.combining import NOBODY, Vote
 from edgedefend.defense import Defense
 from edgedefend.errors import InputError
 
@@ -29,8 +30,8 @@ class Ingredients:
 
     Attributes
     ----------
-    quant_table, num_steps, distort_limit, passes, noise_std, draws, undefended_vote
-        Of our own method; `draws` is how many an answer is the mean of, `undefended_vote` what counts beside them.
+    quant_table, num_steps, distort_limit, passes, noise_std, draws, vote
+        Of our own method; `draws` is how many an answer is the mean of, `vote` whose answer counts beside them.
     trained : Path, optional
         The folder that `bench train-baseline` writes: patch base, generative model, denoiser, retrained weights.
     weights_sha256 : str
@@ -45,7 +46,7 @@ class Ingredients:
     passes: int = 1
     noise_std: float = 0.0
     draws: int = 1
-    undefended_vote: float = 0.0
+    vote: Vote = NOBODY
 
     def defense(self) -> Defense:
         """Return our own method."""
@@ -69,8 +70,8 @@ class Baseline(ABC):
         Whether a picture takes so long that its security curve is made with the search for the smallest change alone.
     answer_draws : int
         Draws whose answers are averaged here: one, but for our own method in a bundle that asks for more.
-    answer_vote : float
-        What the undefended answer counts beside them: nothing, but for our own method in a bundle that says so.
+    answer_vote : Vote
+        Whose answer counts beside them: nobody's, but for our own method in a bundle that says so.
     ingredients : Ingredients
         What it was made from.
     """
@@ -90,9 +91,14 @@ class Baseline(ABC):
         return 1
 
     @property
-    def answer_vote(self) -> float:
-        """What the undefended answer counts (`edgedefend.combining.with_vote`)."""
-        return 0.0
+    def answer_vote(self) -> Vote:
+        """Whose answer counts beside them."""
+        return NOBODY
+
+    @property
+    def milder(self) -> Baseline | None:
+        """The defence behind which those answer who vote, where these are not the undefended model."""
+        return None
 
     @property
     def reported(self) -> Reported:

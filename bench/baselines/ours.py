@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from bench.attacks.backward import draw_with
 from bench.baselines.base import Baseline, Ingredients, Picture
+from edgedefend.combining import NOBODY, Vote
 
 __all__ = ["Ours"]
 
@@ -30,9 +33,15 @@ class Ours(Baseline):
         return self.ingredients.draws
 
     @property
-    def answer_vote(self) -> float:
-        """As much as the bundle gives it."""
-        return self.ingredients.undefended_vote
+    def answer_vote(self) -> Vote:
+        """Whose the bundle says."""
+        return self.ingredients.vote
+
+    @property
+    def milder(self) -> Ours | None:
+        """The same with the noise of those who vote."""
+        vote = self.ingredients.vote
+        return Ours(replace(self.ingredients, noise_std=vote.noise_std, vote=NOBODY)) if vote.milder else None
 
     def one(self, picture: Picture, rng: np.random.Generator) -> Picture:
         """Defend with draws from `rng` instead of the operating system's randomness: a run can be repeated."""

@@ -34,6 +34,11 @@ COMMANDS = {
         "What the defence buys against every attack there is.",
         "bench,convert",
     ),
+    "distortion": (
+        "bench.commands.distortion:distortion",
+        "How much distortion an attacker needs for a bundle, and its accuracy.",
+        "bench,convert",
+    ),
     "gradients": (
         "bench.commands.gradients:gradients",
         "Gradients a second beside foolbox's.",

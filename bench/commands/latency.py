@@ -97,10 +97,12 @@ def latency(
 
 def _runs(result: dict[str, Any]) -> str:
     """Return what an answer is made of, nothing where it is one run of the model."""
-    draws, vote = result["draws"], result["undefended_vote"]
+    draws, vote, milder = result["draws"], result["undefended_vote"], result["milder_vote"]
     drawn = f"the mean of {draws} draws" if draws > 1 else "one draw"
     voting = f" with the undefended answer's vote of {vote:g}" if vote else ""
-    runs = draws + (vote > 0)
+    if milder:
+        voting = f" with a vote of {milder['share']:g} of {milder['draws']} draws behind less noise"
+    runs = draws + (milder["draws"] if milder else vote > 0)
     return f"{drawn}{voting}: {runs} runs of the model" if runs > 1 else ""
 
 

@@ -108,6 +108,16 @@ def _autoencoder(subject: SubjectSpec) -> Learned:
     return Learned(defend, train_approximation(subject))
 
 
+def _learned(subject: SubjectSpec, player: Baseline) -> Learned:
+    learned = _autoencoder(subject)
+    # Who votes differs in its noise alone: what was learned of the defence serves on the way back.
+    return (
+        learned
+        if player.ingredients.vote.share or not subject.vote.milder
+        else Learned(player.defend, learned.autoencoder)
+    )
+
+
 def train_approximation(subject: SubjectSpec, tick: Callable[[int], Any] = lambda step: None) -> Any:
     """Train the auto-encoder that learns what our defence does, or load it if its training has ended.
 
@@ -139,14 +149,23 @@ def approximate(subject: SubjectSpec, pictures: NDArray[np.uint8]) -> NDArray[np
 def identity_model(subject: SubjectSpec, defense: str, eot_samples: int) -> Attackable:
     """Return the model behind a defence whose derivative is taken for the identity: BPDA, and EOT for several draws."""
     player, model = player_of(subject, defense), model_behind(subject, defense)
-    backward = Identity(player.defend, randomised=player.randomised)
-    return _behind(model, backward, eot_samples, player.answer_vote)
+    return _behind(model, lambda each: Identity(each.defend, randomised=each.randomised), eot_samples, player)
 
 
-def _behind(model: GradientModel, backward: Backward, eot_samples: int, vote: float) -> Attackable:
-    behind: Attackable = Bpda(model, backward)
-    behind = Eot(behind, eot_samples) if eot_samples > 1 else behind
-    return Voting(behind, model, vote) if vote else behind
+def _behind(
+    model: GradientModel, back_through: Callable[[Baseline], Backward], eot_samples: int, player: Baseline
+) -> Attackable:
+    """Return the model behind a defence, averaged over draws, with whoever votes beside it behind its own."""
+
+    def behind(each: Baseline, samples: int) -> Attackable:
+        single = Bpda(model, back_through(each))
+        return Eot(single, samples) if samples > 1 else single
+
+    if not player.answer_vote.share:
+        return behind(player, eot_samples)
+    # Milder draws agree more with one another: half as many of them make a gradient.
+    voter = behind(player.milder, max(1, eot_samples // 2)) if player.milder else model
+    return Voting(behind(player, eot_samples), voter, player.answer_vote.share)
 
 
 def _way_through(player: Baseline, way: str) -> Backward:
@@ -164,11 +183,15 @@ def _defended(subject: SubjectSpec, model: GradientModel, defense: str, way: str
         return model
     player = player_of(subject, defense)
     if defense != "ours" or way == "identity":
-        return _behind(model, _way_through(player, way), samples, player.answer_vote)
+        return _behind(model, lambda each: _way_through(each, way), samples, player)
     if way == "learned":
-        return _behind(model, _autoencoder(subject), samples, player.answer_vote)
-    through = Resampling(subject.defense(), quantizer=_QUANTIZERS[way])
-    behind = _behind(model, through, samples, player.answer_vote)
+        return _behind(model, lambda each: _learned(subject, each), samples, player)
+    behind = _behind(
+        model,
+        lambda each: Resampling(each.ingredients.defense(), quantizer=_QUANTIZERS[way]),
+        samples,
+        player,
+    )
     share = float(options.get("bare_share", 0.0))
     return AlsoBare(behind, model, share) if share else behind
 

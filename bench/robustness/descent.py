@@ -16,6 +16,7 @@ from bench.attacks.descent import descend, plain_descent
 from bench.attacks.norms import sizes
 from bench.attacks.pictures import as_pictures
 from bench.robustness.judge import Answers, Defend, Verdict, ask
+from edgedefend.combining import NOBODY, Vote
 
 __all__ = ["Rounds", "descend_in_rounds"]
 
@@ -64,12 +65,14 @@ class _Watcher:
         rng: np.random.Generator,
         judge_rng: np.random.Generator,
         averaged: int,
-        vote: float,
+        vote: Vote,
+        milder: Defend | None,
     ) -> None:
         self._model, self._bare, self._defend = model, bare, defend
         self._clean, self._labels, self._targets = clean, labels, targets
         self._bound, self._draws, self._stop_draws = bound, draws, stop_draws
-        self._rng, self._judge_rng, self._averaged, self._vote = rng, judge_rng, averaged, vote
+        self._rng, self._judge_rng = rng, judge_rng
+        self._averaged, self._vote, self._milder = averaged, vote, milder
         self.own_success, self.at_bound = np.zeros(len(clean), bool), np.zeros(len(clean), bool)
         self._latest = self._ask(clean, np.arange(len(clean)))
         self.verdicts = [list(self._latest)]
@@ -78,6 +81,7 @@ class _Watcher:
         return ask(
             self._bare, self._defend, pictures, self._labels[rows], self._targets[rows],
             draws=self._draws, rng=self._judge_rng, averaged=self._averaged, vote=self._vote,
+            milder=self._milder,
         )  # fmt: skip
 
     def __call__(self, step: int, images: Images) -> NDArray[np.bool_]:
@@ -112,7 +116,8 @@ def descend_in_rounds(
     rng: np.random.Generator,
     judge_rng: np.random.Generator,
     averaged: int = 1,
-    vote: float = 0.0,
+    vote: Vote = NOBODY,
+    milder: Defend | None = None,
 ) -> Rounds:
     """Attack a batch towards `targets`, asking fresh draws after every round.
 
@@ -132,11 +137,11 @@ def descend_in_rounds(
         Draws of the attack's own that decide whether it is done: one in the paper's BPDA.
     averaged : int
         Draws of which an answer is the mean.
-    vote : float
-        What the undefended answer counts beside them.
+    vote, milder
+        Whose answer counts beside them, see `bench.robustness.judge.ask`.
     """
     watcher = _Watcher(
-        model, bare, defend, clean, labels, targets, bound, draws, stop_draws, rng, judge_rng, averaged, vote
+        model, bare, defend, clean, labels, targets, bound, draws, stop_draws, rng, judge_rng, averaged, vote, milder
     )
     trace = descend(
         plain_descent(rounds, learning_rate=learning_rate),

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -126,7 +126,8 @@ class Evaluation:
                 **({"passes": subject.passes} if subject.passes > 1 else {}),
                 **({"noise_std": subject.noise_std} if subject.noise_std else {}),
                 **({"draws": subject.draws} if subject.draws > 1 else {}),
-                **({"undefended_vote": subject.undefended_vote} if subject.undefended_vote else {}),
+                **({"undefended_vote": subject.vote.share} if subject.vote.undefended else {}),
+                **({"milder_vote": asdict(subject.vote)} if subject.vote.milder else {}),
             },
             "seed": self.request.seed,
         }

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bench.attacks.base import to_unit
 from bench.attacks.norms import sizes
-from edgedefend.combining import softmax, with_vote
+from edgedefend.combining import NOBODY, Vote, softmax, with_vote
 from edgedefend.suspicion import DRAWS, suspicion_score
 
 __all__ = ["Answers", "Verdict", "ask", "distortion"]
@@ -64,7 +64,8 @@ def ask(
     draws: int,
     rng: np.random.Generator,
     averaged: int = 1,
-    vote: float = 0.0,
+    vote: Vote = NOBODY,
+    milder: Defend | None = None,
     suspicion: bool = False,
 ) -> list[Verdict]:
     """Ask the defended model about each picture `draws` times, each time behind fresh draws.
@@ -83,8 +84,10 @@ def ask(
         A stream that no attack has used.
     averaged : int
         Draws of which an answer is the mean (of the probabilities, as in `edgedefend.combining`).
-    vote : float
-        What the undefended answer counts beside them (`edgedefend.combining.with_vote`).
+    vote : Vote
+        Whose answer counts beside them.
+    milder : callable, optional
+        As `defend`, for those who vote, where these are not the undefended model.
     suspicion : bool
         Whether to score how far the first draws and the undefended answer disagree.
 
@@ -95,11 +98,15 @@ def ask(
     """
     logits = np.stack([_logits(model, pictures, defend, rng) for _ in range(draws * averaged)])
     compared = suspicion and draws > 1
-    bare = softmax(_logits(model, pictures)) if vote or compared else None
+    bare = softmax(_logits(model, pictures)) if vote.undefended or compared else None
     answered = logits
-    if averaged > 1 or vote:
+    if averaged > 1 or vote.share:
         means = softmax(logits).reshape(draws, averaged, *logits.shape[1:]).mean(axis=1)
-        answered = with_vote(means, bare, vote)
+        voters = bare
+        if vote.milder:
+            drawn = np.stack([_logits(model, pictures, milder, rng) for _ in range(draws * vote.draws)])
+            voters = softmax(drawn).reshape(draws, vote.draws, *drawn.shape[1:]).mean(axis=1)
+        answered = with_vote(means, voters, vote.share)
     finite = np.asarray(np.isfinite(answered).all(axis=2))
     answers = np.where(finite, answered.argmax(axis=2), -1)
     right = (answers == labels).sum(axis=0)

@@ -23,7 +23,7 @@ def _ingredients(subject: SubjectSpec) -> Ingredients:
         subject.passes,
         subject.noise_std,
         subject.draws,
-        subject.undefended_vote,
+        subject.vote,
     )
 
 

@@ -355,6 +355,12 @@ def describe(result: dict[str, Any], section: Section) -> None:
             f"{_title(result, 'ours')}: the undefended answer has a vote of {vote:g} beside the draws, as the bundle "
             "asks for; attacks know of it and bring both to their class."
         )
+    if vote := number_at(result, "bundle", "milder_vote", "share"):
+        noise = number_at(result, "bundle", "milder_vote", "noise_std") or 0
+        section.notes.append(
+            f"{_title(result, 'ours')}: draws behind noise of {noise:g} levels have a vote of {vote:g} "
+            "beside the others, as the bundle asks for; attacks know of it and bring both to their class."
+        )
     for name in _names(result, "defenses"):
         if remark := text_at(result, "defenses", name, "remark"):
             section.notes.append(f"{_title(result, name)}: {remark}")

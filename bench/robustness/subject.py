@@ -21,6 +21,7 @@ from bench.robustness.cells import Photo
 from convert.models import ZOO, LoadedModel, load_model, load_settings
 from convert.pipeline import target_classes
 from edgedefend.bundle import MANIFEST, load_bundle
+from edgedefend.combining import NOBODY, Vote
 from edgedefend.dataset import Dataset, Photograph
 from edgedefend.dct import load_quant_table
 from edgedefend.defense import Defense
@@ -45,7 +46,7 @@ class SubjectSpec:
 
     `model` and `weights` are those of `convert.models.load_model`, `settings` the TOML of an own model; `trained` is
     the folder with the trained parts of other defences, `approximation` the auto-encoder of the learned attack.
-    An answer of our method is the mean of `draws` draws, beside which the undefended one has `undefended_vote`.
+    An answer of our method is the mean of `draws` draws, beside which `vote` says whose counts.
     """
 
     model: str
@@ -63,7 +64,7 @@ class SubjectSpec:
     passes: int = 1
     noise_std: float = 0.0
     draws: int = 1
-    undefended_vote: float = 0.0
+    vote: Vote = NOBODY
 
     def defense(self, rng: np.random.Generator | None = None) -> Defense:
         """Return the defence; `rng` makes it predictable."""
@@ -109,7 +110,7 @@ def subject_of(
             "model of the zoo, or the .keras, .h5 or SavedModel that it was converted from"
         )
     known_hash, num_steps, distort_limit, resize, passes, noise_std = "", 10, 0.25, "stretch", 1, 0.0
-    draws, undefended_vote = 1, 0.0
+    draws, vote = 1, NOBODY
     quant_table, table_name = None, table or ""
     if spec not in ZOO and (path.suffix == ".zip" or (path / MANIFEST).exists()):
         bundle = load_bundle(path, check_trust=False)
@@ -126,7 +127,7 @@ def subject_of(
         known_hash = str(facts.get("weights_sha256", ""))
         num_steps, distort_limit, resize = bundle.num_steps, bundle.distort_limit, bundle.input.resize
         passes, noise_std = bundle.passes, bundle.noise_std
-        draws, undefended_vote = bundle.draws, bundle.undefended_vote
+        draws, vote = bundle.draws, bundle.vote
         quant_table, table_name = bundle.quant_table, table_name or str(path)
     elif model is not None:
         raise InputError(f"{spec}: --model is for a bundle; this is a model itself")
@@ -141,7 +142,7 @@ def subject_of(
     spec_without_hash = SubjectSpec(
         origin, weights, None if settings is None else str(settings), seed, resize, rows, num_steps, distort_limit,
         table_name, "", None if trained is None else str(trained), passes=passes,
-        noise_std=noise_std, draws=draws, undefended_vote=undefended_vote,
+        noise_std=noise_std, draws=draws, vote=vote,
     )  # fmt: skip
     actual = open_model(spec_without_hash).provenance.get("weights_sha256", "")
     if known_hash and actual != known_hash:

@@ -73,6 +73,7 @@ class _Batch:
             rng=self.rng(f"{purpose} {defense}"),
             averaged=player.answer_draws,
             vote=player.answer_vote,
+            milder=player.milder.defend if player.milder else None,
             suspicion=suspicion,
         )
 
@@ -190,6 +191,7 @@ def _descended(batch: _Batch) -> list[Record]:
         judge_rng=batch.rng("judge"),
         averaged=player.answer_draws,
         vote=player.answer_vote,
+        milder=player.milder.defend if player.milder else None,
     )
     pictures = as_pictures(done.images, batch.clean)
     l2_rms, linf = distortion(pictures, batch.clean)

@@ -97,11 +97,15 @@ def latency(result: dict[str, Any], section: Section) -> None:
             "with 95 % confidence; it holds on a machine where the milliseconds do not."
         )
     draws, vote = number_at(result, "draws") or 1, number_at(result, "undefended_vote") or 0
-    if draws > 1 or vote > 0:
+    milder = number_at(result, "milder_vote", "share") or 0
+    voters = number_at(result, "milder_vote", "draws") or (1 if vote > 0 else 0)
+    voting = f", with the undefended answer's vote of {vote:g}" if vote > 0 else ""
+    if milder > 0:
+        voting = f", with a vote of {milder:g} of {voters:.0f} draws behind less noise"
+    if draws > 1 or voters:
         section.notes.append(
             f"An answer is the mean of {draws:.0f} draw{'s' if draws > 1 else ''} of the defence"
-            + (f", with the undefended answer's vote of {vote:g}" if vote > 0 else "")
-            + f": {draws + (vote > 0):.0f} runs of the model, where the undefended side makes one."
+            f"{voting}: {draws + voters:.0f} runs of the model, where the undefended side makes one."
         )
     missing = at(result, "missing")
     parts = list(missing)[: len(_PARTS)] if isinstance(missing, dict) else []

@@ -25,7 +25,7 @@ from bench.attacks.voting import Voting
 from bench.robustness.curve import SUCCESS
 from bench.robustness.scale import larger_scales, smallest_scales
 from bench.robustness.store import Record, ResultStore
-from bench.tuning.answers import bare_answers, class_probabilities, combined_answers, draw_probabilities
+from bench.tuning.answers import Ballot, bare_answers, combined_answers, draw_probabilities
 from edgedefend.defense import Defense
 
 __all__ = ["Contest", "Effort", "Pictures"]
@@ -34,6 +34,7 @@ _AT_ONCE = 8
 _POINT = "smallest"
 # Fresh answers that judge a picture: fewer where each is the mean of several draws and so surer.
 _FEW, _ANSWERS_OF_FEW, _ANSWERS = 4, 10, 5
+_NOBODY = Ballot()
 Tick = Callable[[int], Any]
 
 
@@ -76,7 +77,7 @@ class _Jury:
     defense: Defense | None
     targets: NDArray[np.int32]
     draws: int
-    vote: float
+    ballot: Ballot
     rng: np.random.Generator
 
     def __call__(self, tried: NDArray[np.uint8], rows: NDArray[np.intp], look: int = 0) -> NDArray[np.float64]:
@@ -87,8 +88,8 @@ class _Jury:
         else:
             count = _ANSWERS_OF_FEW if self.draws < _FEW else _ANSWERS
             drawn = draw_probabilities(self.model, self.defense, tried, draws=count * self.draws, rng=self.rng)
-            undefended = class_probabilities(self.model, tried) if self.vote else None
-            answers = combined_answers(drawn, self.draws, undefended, self.vote)
+            voters = self.ballot.voters(self.model, tried, count, self.rng)
+            answers = combined_answers(drawn, self.draws, voters, self.ballot.share)
         return (answers == self.targets[rows]).mean(axis=0)
 
 
@@ -115,7 +116,7 @@ class Contest:
         pictures: Pictures,
         draws: int,
         *,
-        vote: float = 0.0,
+        ballot: Ballot = _NOBODY,
         also: Sequence[int] = (),
         tick: Tick = lambda attacked: None,
     ) -> dict[str, float]:
@@ -130,8 +131,8 @@ class Contest:
         pictures : Pictures
         draws : int
             How many draws an answer is the mean of.
-        vote : float
-            What the undefended answer counts beside them.
+        ballot : Ballot
+            Whose answer counts beside them.
         also : sequence of int
             Other numbers of draws that will be asked for: the same attacks then serve them.
         tick : callable
@@ -141,23 +142,23 @@ class Contest:
         found = []
         for start in range(0, len(pictures), _AT_ONCE):
             some = pictures.part(range(start, min(start + _AT_ONCE, len(pictures))))
-            found += [_least(record, draws) for record in self._attacked(name, defense, some, judged, vote)]
+            found += [_least(record, draws) for record in self._attacked(name, defense, some, judged, ballot)]
             tick(len(some))
         return dict(zip(pictures.names, found, strict=True))
 
     def _attacked(
-        self, name: str, defense: Defense | None, pictures: Pictures, judged: tuple[int, ...], vote: float
+        self, name: str, defense: Defense | None, pictures: Pictures, judged: tuple[int, ...], ballot: Ballot
     ) -> list[Record]:
         """Return the records of one attack, made now or before."""
         cell = f"{name} | {','.join(map(str, judged))} | {self.effort.steps} steps"
         missing = [row for row, image in enumerate(pictures.names) if (cell, image, _POINT) not in self._store]
         if missing:
-            records = self._attack(cell, defense, pictures.part(missing), judged, vote)
+            records = self._attack(cell, defense, pictures.part(missing), judged, ballot)
             self._store.append({"cell": cell, "point": _POINT, **record} for record in records)
         return [self._store.get((cell, image, _POINT)) or {} for image in pictures.names]
 
     def _attack(
-        self, purpose: str, defense: Defense | None, pictures: Pictures, judged: tuple[int, ...], vote: float
+        self, purpose: str, defense: Defense | None, pictures: Pictures, judged: tuple[int, ...], ballot: Ballot
     ) -> list[Record]:
         effort, clean = self.effort, pictures.pictures
         seeds = np.random.SeedSequence([self._seed, *f"{purpose} {pictures.names[0]}".encode()]).spawn(3)
@@ -165,7 +166,7 @@ class Contest:
         attacked: Attackable = self._model
         if defense is not None:
             attacked = adaptive_model(self._model, defense, eot_samples=effort.eot_samples)
-            attacked = Voting(attacked, self._model, vote) if vote else attacked
+            attacked = Voting(attacked, self._voter(ballot), ballot.share) if ballot.share else attacked
         result = Decoupled(steps=effort.steps, fresh_draws=1)(
             attacked,
             to_unit(clean),
@@ -188,7 +189,7 @@ class Contest:
         ]
         everybody = np.arange(len(pictures))
         for draws in judged:
-            jury = _Jury(self._model, defense, pictures.targets, draws, vote, judge_rng)
+            jury = _Jury(self._model, defense, pictures.targets, draws, ballot, judge_rng)
             rates, images = jury(sent, everybody), result.images.copy()
             shown, scaling = [(everybody, sent, rates)], replace(jury, rng=shrink_rng)
             missed = np.flatnonzero(rates < SUCCESS)
@@ -206,6 +207,12 @@ class Contest:
                     verdicts = records[row]["verdicts"].setdefault(str(draws), [])
                     verdicts.append({"l2_rms": round(float(l2_rms[slot]), 7), "hit": round(float(rates[slot]), 4)})
         return records
+
+    def _voter(self, ballot: Ballot) -> Attackable:
+        if ballot.defense is None:
+            return self._model
+        # Milder draws agree more with one another: half as many of them make a gradient.
+        return adaptive_model(self._model, ballot.defense, eot_samples=max(1, self.effort.eot_samples // 2))
 
 
 def _least(record: Record, draws: int) -> float:

@@ -56,16 +56,18 @@ def report(
     rng : numpy.random.Generator
         Of the draws that this is measured with.
     """
-    vote, defense = setting.vote, setting.defense(tables)
+    defense, ballot = setting.defense(tables), setting.ballot(tables)
     with progress(f"accuracy on {len(others)} others", 1) as tick:
-        accuracy = accuracies(model, setting, tables, others, numbers, rng, (vote,), answers=_ANSWERS)[vote]
+        accuracy = accuracies(model, setting, tables, others, numbers, rng, (setting.vote,), answers=_ANSWERS)[
+            setting.vote
+        ]
         tick(1)
     also = (1, draws)
     found = {}
     with progress(f"reporting on {len(attacked)} others", 2 * len(attacked)) as tick:
         bare = contest.smallest("undefended", None, attacked, 1, tick=tick)
-        found[draws] = contest.smallest(setting.name, defense, attacked, draws, vote=vote, also=also, tick=tick)
-    found[1] = contest.smallest(setting.name, defense, attacked, 1, vote=vote, also=also)
+        found[draws] = contest.smallest(setting.name, defense, attacked, draws, ballot=ballot, also=also, tick=tick)
+    found[1] = contest.smallest(setting.name, defense, attacked, 1, ballot=ballot, also=also)
     return {
         "steps": contest.effort.steps,
         "accuracy_drop": mean_difference((right - np.array(accuracy[draws])).tolist()),

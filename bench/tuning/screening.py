@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from bench.attacks.model import GradientModel
 from bench.robustness.store import Key, Record, ResultStore
-from bench.tuning.answers import class_probabilities, combined_answers, draw_probabilities
+from bench.tuning.answers import combined_answers, draw_probabilities
 from bench.tuning.candidates import Series, Setting
 from bench.tuning.contest import Pictures
+from edgedefend.combining import NOBODY, Vote
 
 __all__ = ["Budget", "Screened", "Screening", "accuracies", "never_better"]
 
@@ -81,21 +82,29 @@ def accuracies(
     photographs: Pictures,
     numbers: Iterable[int],
     rng: np.random.Generator,
-    votes: Iterable[float] = (0.0,),
+    votes: Iterable[Vote] = (NOBODY,),
     *,
     answers: int = 1,
-) -> dict[float, dict[int, list[float]]]:
+) -> dict[Vote, dict[int, list[float]]]:
     """Return, by vote and number of draws, the fraction of right answers to each photograph.
 
-    There are `answers` of the largest number of draws, and as many of fewer as these draws make.
+    There are `answers` of the largest number of draws, and as many of fewer as these draws make, of which two may share
+    one vote.
     """
     numbers, votes = tuple(numbers), tuple(votes)
     count = answers * max(numbers)
     drawn = draw_probabilities(model, setting.defense(tables), photographs.pictures, draws=count, rng=rng)
-    undefended = class_probabilities(model, photographs.pictures) if any(votes) else None
+    voters: dict[float, NDArray[np.float32] | None] = {}
+    for vote in votes:
+        if vote.share and vote.noise_std not in voters:
+            ballot = replace(setting, vote=vote).ballot(tables)
+            voters[vote.noise_std] = ballot.voters(model, photographs.pictures, answers, rng)
 
-    def right(draws: int, vote: float) -> list[float]:
-        given = combined_answers(drawn, draws, undefended, vote)
+    def right(draws: int, vote: Vote) -> list[float]:
+        beside = voters.get(vote.noise_std)
+        if beside is not None and beside.ndim > 2:
+            beside = np.repeat(beside, count // draws // answers, axis=0)
+        given = combined_answers(drawn, draws, beside, vote.share)
         fractions: list[float] = (given == photographs.labels).mean(axis=0).tolist()
         return fractions
 
@@ -152,13 +161,13 @@ class Screening:
     numbers: tuple[int, ...]
     seed: int
 
-    def measure(self, setting: Setting, votes: Sequence[float]) -> list[Screened]:
+    def measure(self, setting: Setting, votes: Sequence[Vote]) -> list[Screened]:
         """Return a setting's accuracies, one for each vote; the same draws serve all of them."""
         voting = [replace(setting, vote=vote) for vote in votes]
         missing = [each.vote for each in voting if self._key(each) not in self.store]
         if missing:
             # Of the setting without a vote: another vote, asked for later, is looked at on the same draws.
-            rng = np.random.default_rng([self.seed, *f"accuracy {replace(setting, vote=0.0).name}".encode()])
+            rng = np.random.default_rng([self.seed, *f"accuracy {replace(setting, vote=NOBODY).name}".encode()])
             measured = accuracies(self.model, setting, self.tables, self.photographs, self.numbers, rng, missing)
             self.store.append(self._record(each, measured[each.vote]) for each in voting if each.vote in measured)
         found = []
@@ -183,7 +192,7 @@ class Screening:
         found: list[Screened] = []
         for one in series:
             left = len(one.settings)
-            by_vote: dict[float, list[Screened]] = {vote: [] for vote in one.votes}
+            by_vote: dict[Vote, list[Screened]] = {vote: [] for vote in one.votes}
             for setting in one.settings:
                 for each in self.measure(setting, one.votes):
                     by_vote[each.setting.vote].append(each)

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from bench.tuning.report import picture, report
 from bench.tuning.screening import Budget, Screened, Screening
 from convert.models import LoadedModel
 from convert.pipeline import Progress, Tuned, target_classes
+from edgedefend.combining import VOTE_DRAWS, Vote
 from edgedefend.dataset import Dataset
 from edgedefend.dct import load_quant_table
 from edgedefend.errors import InputError, UsageError
@@ -37,6 +38,7 @@ __all__ = ["Tuner"]
 SCHEMA = 1
 _BARE = "undefended"
 REPORT_STEPS = 600
+_LESS = 0.75
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,8 @@ class Tuner:
         Photographs that the model gets right, to be attacked in the last round; as many others are reported on.
     most_draws : int
         Most draws an answer may be the mean of: what the board can afford.
-    votes : tuple of float
-        Votes of the undefended answer that are looked at besides none (`edgedefend.combining.with_vote`).
+    votes : tuple of (float, float)
+        Shares that are looked at besides none, and the noise of the draws whose they are; 0 is the undefended answer.
     confidence : float
         How sure one must be of keeping within the drop, see `bench.tuning.screening.Budget`.
     effort : Effort
@@ -64,7 +66,7 @@ class Tuner:
     max_accuracy_drop: float
     images: int = 24
     most_draws: int = max(DRAWS)
-    votes: tuple[float, ...] = ()
+    votes: tuple[tuple[float, float], ...] = ()
     confidence: float = Budget.confidence
     effort: Effort = field(default_factory=Effort)
     report_steps: int = REPORT_STEPS
@@ -134,7 +136,7 @@ class Tuner:
             passes=setting.passes,
             noise_std=setting.noise_std,
             draws=result["chosen"]["draws"],
-            undefended_vote=setting.vote,
+            vote=setting.vote,
             measured={**result["chosen"], **result["report"]},
         )
 
@@ -199,8 +201,8 @@ class _Search:
             "passes": best.setting.passes,
             "noise_std": best.setting.noise_std,
             "draws": draws,
-            "undefended_vote": best.setting.vote,
-            "combined": "mean of the probabilities" + (", the undefended answer's vote" if best.setting.vote else ""),
+            "vote": asdict(best.setting.vote),
+            "combined": "mean of the probabilities" + (f", {best.setting.vote}" if best.setting.vote.share else ""),
         }
         return {
             "schema": SCHEMA,
@@ -224,7 +226,7 @@ class _Search:
 
     def _screen(self, photographs: Pictures, right: NDArray[np.bool_], budget: Budget) -> list[Screened]:
         screening = Screening(self.model, self.tables, photographs, right, self.store, self.tuner.numbers, self.seed)
-        series = list(all_series(self.tables, self.tuner.votes))
+        series = list(all_series(self.tables, _votes(self.tuner.votes)))
         with self.progress("what settings cost", sum(len(one.settings) for one in series)) as tick:
             screened = screening.all_of(series, budget.floor, tick)
         with self.progress("what levels between them cost", len({one.setting.series for one in screened})) as tick:
@@ -251,8 +253,8 @@ class _Search:
                 bare = contest.smallest(_BARE, None, some, 1, tick=tick)
                 for one in left:
                     name, draws = one.setting.name, budget.enough_draws(one) or max(one.accuracy)
-                    defense, vote = one.setting.defense(self.tables), one.setting.vote
-                    found[name] = contest.smallest(name, defense, some, draws, vote=vote, tick=tick)
+                    defense, ballot = one.setting.defense(self.tables), one.setting.ballot(self.tables)
+                    found[name] = contest.smallest(name, defense, some, draws, ballot=ballot, tick=tick)
                     rows[name] = {
                         "name": name,
                         "draws": draws,
@@ -268,9 +270,24 @@ class _Search:
         return list(rows.values()), left
 
 
+def _votes(wanted: Sequence[tuple[float, float]]) -> list[Vote]:
+    return [Vote(share, noise, VOTE_DRAWS if noise else 1) for share, noise in wanted]
+
+
 def _strongest(screened: Sequence[Screened], budget: Budget) -> list[Screened]:
-    """Return of each series the last one within the budget: the coarsest table or the most noise costs most."""
-    last = {one.setting.series: one for one in screened if budget.enough_draws(one) is not None}
+    """Return of each series the last one within the budget: the coarsest table or the most noise costs most.
+
+    Where there is a vote that need not be the strongest: behind much noise little is left but the vote. So the last one
+    with at most `_LESS` of its noise goes on as well.
+    """
+    last: dict[str, Screened] = {}
+    within = [one for one in screened if budget.enough_draws(one) is not None]
+    for one in within:
+        last[one.setting.series] = one
+    for one in within:
+        most = last[one.setting.series].setting
+        if most.vote.share and one.setting.noise_std <= _LESS * most.noise_std:
+            last[f"less of {most.series}"] = one
     return list(last.values())
 
 

@@ -88,8 +88,8 @@ def classify(
         how = "no defence" if no_defense else f"{draws} draw{'s' if draws > 1 else ''}"
         if prediction.draws > 1:
             how += f", {round(prediction.agreement * draws)} agree"
-        if classifier.undefended_vote:
-            how += f", undefended vote {classifier.undefended_vote:g}"
+        if classifier.vote.share:
+            how += f", {'' if classifier.vote.milder else 'undefended '}{classifier.vote}"
         click.echo(f"{name}  ({how}, {prediction.stage_ms['total_ms']:.1f} ms)")
         if prediction.suspicion is not None:
             click.echo(f"  suspicion {prediction.suspicion:.3f}{_against(loaded.suspicion, prediction.suspicious)}")

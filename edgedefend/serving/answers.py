@@ -132,11 +132,14 @@ def show_stages(
     interpreter = classifier.interpreter
     interpreter.set_batch(1)
 
-    def scores_of(grid: Grid | None) -> NDArray[np.float32]:
+    def scores_of(grid: Grid | None, *, milder: bool = False) -> NDArray[np.float32]:
         nonlocal mark
         mark = time.perf_counter()
         view = interpreter.input_view()
-        classifier.prepare_into(fitted, view[0], defended=grid is not None, grid=grid)
+        if milder and classifier.milder is not None:
+            classifier.milder.into(fitted, view[0], classifier.encoding)
+        else:
+            classifier.prepare_into(fitted, view[0], defended=grid is not None, grid=grid)
         del view
         spent("defend_ms")
         output: NDArray[np.float32] = interpreter.invoke()[0]
@@ -147,14 +150,16 @@ def show_stages(
         return scores
 
     undefended = scores_of(None)
-    if not bundle.undefended_vote:
+    if not bundle.vote.undefended:
         stages["defend_ms"] = stages["invoke_ms"] = 0.0  # of the defended answer alone, as in `classify_picture`
     height, width = fitted.shape[:2]
     grids = [classifier.defense.sample_grid(height, width) for _ in range(options.draws)]
     each = [scores_of(grid) for grid in grids]
+    voting = [scores_of(None, milder=True) for _ in range(classifier.runs(options.draws).voters)]
     quantised = classifier.defense.quantize(fitted)
     mean: NDArray[np.float32] = np.mean(each, axis=0)
-    top = _answers(with_vote(mean, undefended, bundle.undefended_vote), bundle.labels, options.top)
+    voters: NDArray[np.float32] = np.mean(voting, axis=0) if voting else undefended
+    top = _answers(with_vote(mean, voters, bundle.vote.share), bundle.labels, options.top)
     suspicion = suspicion_of(np.array(each), undefended, bundle.suspicion) if len(each) > 1 else (None, None)
     agreeing = [int(scores.argmax()) == top[0]["index"] for scores in each]
     return {

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -152,7 +152,8 @@ class Service:
                     "passes": bundle.passes,
                     "noise_std": bundle.noise_std,
                     "draws": bundle.draws,
-                    "undefended_vote": bundle.undefended_vote,
+                    "undefended_vote": bundle.vote.share if bundle.vote.undefended else 0.0,
+                    "milder_vote": asdict(bundle.vote) if bundle.vote.milder else None,
                 },
                 "suspicion": None if bundle.suspicion is None else bundle.suspicion.as_json(),
                 "backend": self.runtime,

@@ -89,6 +89,10 @@ _MODEL = {
             "noise_std": _NUMBER,
             "draws": _COUNT,
             "undefended_vote": _NUMBER,
+            "milder_vote": {
+                "type": ["object", "null"],
+                "description": "Draws with less noise that vote beside the others: share, noise_std, draws.",
+            },
         }
     ),
     "suspicion": {"type": ["object", "null"], "description": "The threshold, and how it was learned."},

@@ -386,6 +386,9 @@ def test_areas_of_a_histogram_are_equal_however_many_values_there_are():
 def test_a_latency_says_how_many_runs_an_answer_takes():
     several = section_of("f", {**COMMON, **RESULTS["latency"], "draws": 4, "undefended_vote": 0.2})
     assert any("4 draws of the defence" in note and "vote of 0.2: 5 runs" in note for note in several.notes)
+    milder = {"share": 0.15, "noise_std": 8, "draws": 4}
+    voted = section_of("f", {**COMMON, **RESULTS["latency"], "draws": 8, "undefended_vote": 0.0, "milder_vote": milder})
+    assert any("a vote of 0.15 of 4 draws behind less noise: 12 runs" in note for note in voted.notes)
     single = section_of("f", {**COMMON, **RESULTS["latency"], "draws": 1, "undefended_vote": 0.0})
     assert not any("runs of the model" in note for note in single.notes)
 

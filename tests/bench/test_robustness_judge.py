@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bench.robustness.judge import ask
+from edgedefend.combining import Vote
 
 CLEAN = np.zeros((2, 4, 4, 3), np.uint8)
 LABELS, TARGETS = np.array([0, 0], np.int32), np.array([1, 1], np.int32)
@@ -59,9 +60,9 @@ def test_the_undefended_answer_has_its_vote():
     PROBABILITIES[0] = (0.01, 0.99)
     # Draws of 0.9 lose to a vote of 0.45: 0.495 against 0.505; to one of 0.4 they do not.
     for vote, expected in ((0.45, (0, 1)), (0.4, (1, 0)), (0.0, (1, 0))):
-        verdict = judged((1, 1), draws=2, averaged=1, vote=vote)[0]
+        verdict = judged((1, 1), draws=2, averaged=1, vote=Vote(vote))[0]
         assert (verdict["right"], verdict["hit"]) == expected
-    verdict = judged((1, 3, 1, 1), draws=2, averaged=2, vote=0.45)[0]
+    verdict = judged((1, 3, 1, 1), draws=2, averaged=2, vote=Vote(0.45))[0]
     assert (verdict["right"], verdict["hit"], verdict["nonfinite"]) == (0, 0.5, 1)
 
 

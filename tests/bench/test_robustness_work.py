@@ -7,6 +7,7 @@ import pytest
 
 pytest.importorskip("tensorflow", reason="attacks need gradients (extra 'convert')")
 
+from bench.attacks.model import GradientModel
 from bench.attacks.voting import Voting
 from bench.baselines.ours import Ours
 from bench.robustness import attackers, descent, work
@@ -14,6 +15,7 @@ from bench.robustness.cells import Cell, Task
 from bench.robustness.players import bare_model
 from bench.robustness.subject import choose_photographs, open_model, subject_of
 from bench.robustness.work import execute
+from edgedefend.combining import Vote
 from edgedefend.dataset import load_dataset
 
 ANSWERS, PHOTOS = 4, 2
@@ -51,12 +53,14 @@ def test_an_answer_of_ours_is_made_of_as_many_draws_as_the_bundle_asks_for(
 @pytest.mark.parametrize("kind", CELLS)
 def test_ours_is_judged_with_the_vote_that_the_bundle_gives(kind, color_model_file, color_photographs, monkeypatch):
     cell, _ = CELLS[kind]
-    subject = replace(subject_of(str(color_model_file), table="feature-distillation"), undefended_vote=0.3)
+    subject = replace(subject_of(str(color_model_file), table="feature-distillation"), vote=Vote(0.3))
     data = load_dataset(str(color_photographs), open_model(subject).labels)
     photos, _, _ = choose_photographs(data, subject, bare_model(subject).logits, PHOTOS)
     votes = []
     for module in (work, descent):
-        monkeypatch.setattr(module, "ask", lambda *a, real=module.ask, **k: votes.append(k["vote"]) or real(*a, **k))
+        monkeypatch.setattr(
+            module, "ask", lambda *a, real=module.ask, **k: votes.append(k["vote"].share) or real(*a, **k)
+        )
     for defense in ("ours", "jpeg"):
         execute(subject, 0, Task(replace(cell, defense=defense), cell.points[0], 0, tuple(photos)))
     assert set(votes[: len(votes) // 2]) == {0.3} and set(votes[len(votes) // 2 :]) == {0.0}
@@ -64,22 +68,34 @@ def test_ours_is_judged_with_the_vote_that_the_bundle_gives(kind, color_model_fi
 
 def test_ours_is_attacked_with_the_vote_that_the_bundle_gives(color_model_file):
     subject = subject_of(str(color_model_file), table="feature-distillation")
-    voting = replace(subject, undefended_vote=0.3)
+    voting, milder = (replace(subject, noise_std=20.0, vote=vote) for vote in (Vote(0.3), Vote(0.2, 5.0, 2)))
     ways = ("known", "identity", "soft")
     made = {
-        (spec.undefended_vote, name, way): attackers._defended(spec, bare_model(spec), name, way, {"eot_samples": 2})
-        for spec in (subject, voting)
+        (spec.vote.share, name, way): attackers._defended(spec, bare_model(spec), name, way, {"eot_samples": 2})
+        for spec in (subject, voting, milder)
         for name in ("none", "ours", "jpeg")
         for way in ways
     }
-    assert {key for key, model in made.items() if isinstance(model, Voting)} == {(0.3, "ours", way) for way in ways}
+    assert {key for key, model in made.items() if isinstance(model, Voting)} == {
+        (vote, "ours", way) for vote in (0.3, 0.2) for way in ways
+    }
+    assert all(isinstance(made[0.3, "ours", way].voter, GradientModel) for way in ways)
+    picture = np.full((1, 40, 48, 3), 0.5, np.float32)
+    for way in ways:
+        model = made[0.2, "ours", way]
+        seen = [
+            each.logits(np.repeat(picture, 40, axis=0), np.random.default_rng(0))
+            for each in (model.defended, model.voter)
+        ]
+        assert seen[1].std(axis=0).max() < seen[0].std(axis=0).max() / 2, "who votes has less noise"
     assert isinstance(attackers.identity_model(voting, "ours", 1), Voting)
     assert not isinstance(attackers.identity_model(voting, "jpeg", 1), Voting)
 
 
+@pytest.mark.parametrize("vote", [Vote(0.3), Vote(0.3, 4.0, 2)])
 @pytest.mark.parametrize("attack", sorted(set(attackers._ATTACKS) - {"learned"}))
-def test_every_attack_can_be_run_on_a_bundle_with_a_vote(attack, color_model_file, color_photographs):
-    subject = replace(subject_of(str(color_model_file), table="feature-distillation"), undefended_vote=0.3)
+def test_every_attack_can_be_run_on_a_bundle_with_a_vote(attack, vote, color_model_file, color_photographs):
+    subject = replace(subject_of(str(color_model_file), table="feature-distillation"), noise_std=10.0, vote=vote)
     data = load_dataset(str(color_photographs), open_model(subject).labels)
     photos, _, _ = choose_photographs(data, subject, bare_model(subject).logits, PHOTOS)
     options = {"steps": 3, "search_steps": 1, "eot_samples": 2}

@@ -14,7 +14,7 @@ from bench.attacks.model import load_gradient_model
 from bench.robustness.figures import trade_off
 from bench.robustness.store import ResultStore
 from bench.tuning import candidates, contest, screening
-from bench.tuning.answers import bare_answers, combined_answers
+from bench.tuning.answers import Ballot, bare_answers, combined_answers
 from bench.tuning.candidates import GRIDS, NOISES, SCALES, Series, Setting, all_series
 from bench.tuning.contest import Pictures
 from bench.tuning.report import by_photograph
@@ -24,6 +24,7 @@ from convert.commands import _echo_tuning, _one_by_one
 from convert.pipeline import ConvertSettings, Tuned, convert_model
 from edgedefend.bundle import load_bundle
 from edgedefend.classifier import Classifier
+from edgedefend.combining import NOBODY, Vote
 from edgedefend.defense import Defense
 from edgedefend.statistics import proportion
 from tests.conftest import command_line, one_line
@@ -48,7 +49,7 @@ def test_what_was_chosen_is_what_the_board_does(tuned):
     chosen, bundle = found["chosen"], load_bundle(out / "fp32")
     assert (bundle.num_steps, bundle.distort_limit) == (chosen["num_steps"], chosen["distort_limit"])
     assert (bundle.draws, bundle.passes, bundle.noise_std) == (chosen["draws"], chosen["passes"], chosen["noise_std"])
-    assert bundle.undefended_vote == chosen["undefended_vote"]
+    assert bundle.vote == Vote(**chosen["vote"])
     assert bundle.defense().passes == chosen["passes"] and bundle.defense().noise_std == chosen["noise_std"]
     assert bundle.manifest["measured"]["tuning"]["name"] == chosen["name"]
     assert chosen["name"] in run.stdout and "times the distortion" in run.stdout
@@ -89,9 +90,11 @@ def test_the_report_is_about_other_photographs(tuned):
 def test_what_older_readers_do_not_know_is_written_only_where_it_is_used():
     plain = Tuned({}, 10, 0.25)
     assert plain.as_json() == {"num_steps": 10, "distort_limit": 0.25}
-    tuned = replace(plain, passes=4, noise_std=7.5, draws=2, undefended_vote=0.2)
+    tuned = replace(plain, passes=4, noise_std=7.5, draws=2, vote=Vote(0.2))
     used = {"passes": 4, "noise_std": 7.5, "draws": 2, "undefended_vote": 0.2}
     assert tuned.as_json() == {**plain.as_json(), **used}
+    milder = replace(plain, vote=Vote(0.2, 4.0, 2)).as_json()
+    assert milder == {**plain.as_json(), "milder_vote": {"share": 0.2, "noise_std": 4, "draws": 2}}
 
 
 @pytest.mark.parametrize(("drop", "told"), [(0.07, True), (0.05, False), (-0.01, False)])
@@ -338,17 +341,20 @@ def test_every_vote_is_a_series_of_its_own_that_goes_on_while_any_reaches_the_fl
     found = {0.0: (0.8, 0.5, 0.4), 0.2: (0.9, 0.7, 0.5)}
     with ResultStore(tmp_path, {"kind": "tuning"}) as store:
         store.append(
-            {"cell": replace(one, vote=vote).name, "image": "all", "point": "accuracy of up to 1 draws",
+            {"cell": replace(one, vote=Vote(vote)).name, "image": "all", "point": "accuracy of up to 1 draws",
              "accuracy": {"1": values[place]}, "error": {"1": 0.0}}
             for vote, values in found.items()
             for place, one in enumerate(settings)
         )  # fmt: skip
         screening = Screening(None, {}, None, None, store, (1,), 0)
-        screened = screening.all_of([Series(tuple(settings), (0.0, 0.2))], 0.6, lambda done: None)
-    assert [one.setting.vote for one in screened] == [0.0] * 3 + [0.2] * 3
+        screened = screening.all_of([Series(tuple(settings), (NOBODY, Vote(0.2)))], 0.6, lambda done: None)
+    assert [one.setting.vote.share for one in screened] == [0.0] * 3 + [0.2] * 3
     assert [one.accuracy[1] for one in screened] == pytest.approx([*found[0.0], *found[0.2]])
     strongest = _strongest(screened, Budget(0.7))
-    assert [(one.setting.vote, one.setting.noise_std) for one in strongest] == [(0.0, NOISES[0]), (0.2, NOISES[1])]
+    assert [(one.setting.vote.share, one.setting.noise_std) for one in strongest] == [
+        (0.0, NOISES[0]),
+        (0.2, NOISES[1]),
+    ]
 
 
 def test_the_draws_of_a_setting_serve_all_of_its_votes(color_model_file, monkeypatch):
@@ -363,16 +369,16 @@ def test_the_draws_of_a_setting_serve_all_of_its_votes(color_model_file, monkeyp
     asked = []
     drawn = screening.draw_probabilities
     monkeypatch.setattr(screening, "draw_probabilities", lambda *a, **k: asked.append(k["draws"]) or drawn(*a, **k))
-    found = accuracies(model, setting, tables, photographs, (1, 4), np.random.default_rng(0), (0.0, 0.45))
-    assert asked == [4] and set(found) == {0.0, 0.45}
-    several = accuracies(model, setting, tables, photographs, (1, 4), np.random.default_rng(0), answers=3)[0.0]
+    found = accuracies(model, setting, tables, photographs, (1, 4), np.random.default_rng(0), (NOBODY, Vote(0.45)))
+    assert asked == [4] and set(found) == {NOBODY, Vote(0.45)}
+    several = accuracies(model, setting, tables, photographs, (1, 4), np.random.default_rng(0), answers=3)[NOBODY]
     assert asked == [4, 12]
     for draws, answers in ((4, 3), (1, 12)):
         right = answers * np.array(several[draws])
         assert right == pytest.approx(np.rint(right))
     assert any(2 * each % 1 for each in several[4]), "a fraction that only three answers have"
     right = (bare_answers(model, photographs.pictures) == photographs.labels).mean()
-    assert right == 1 and np.mean(found[0.0][1]) < np.mean(found[0.45][1]) <= right
+    assert right == 1 and np.mean(found[NOBODY][1]) < np.mean(found[Vote(0.45)][1]) <= right
 
 
 def test_a_setting_with_a_vote_is_attacked_and_judged_with_it(color_model_file, tmp_path, monkeypatch):
@@ -390,7 +396,7 @@ def test_a_setting_with_a_vote_is_attacked_and_judged_with_it(color_model_file, 
         without = fight.smallest("none", defense, photographs, 2)
         assert (attacked, set(judged)) == ([], {0.0})
         judged.clear()
-        found = fight.smallest("some", defense, photographs, 2, vote=0.45)
+        found = fight.smallest("some", defense, photographs, 2, ballot=Ballot(0.45))
     assert attacked == [0.45] and set(judged) == {0.45}
     # The undefended model falls to less than the draws do, so its vote comes early.
     assert np.median(list(found.values())) < np.median(list(without.values()))
@@ -431,11 +437,20 @@ def test_every_series_is_random_ascends_and_has_the_published_setting_among_it()
     for one in series:
         steps = [(setting.scale, setting.noise_std) for setting in one.settings]
         assert steps == sorted(steps) and len(steps) == len(set(steps))
-    assert all(one.votes == (0.0,) for one in series), "a vote is looked at only where it is asked for"
-    voting = list(all_series(tables, (0.1, 0.2)))
-    assert {one.votes for one in voting} == {(0.0,), (0.0, 0.1, 0.2)}
+    assert all(one.votes == (NOBODY,) for one in series), "a vote is looked at only where it is asked for"
+    votes = (Vote(0.1), Vote(0.2))
+    voting = list(all_series(tables, votes))
+    assert {one.votes for one in voting} == {(NOBODY,), (NOBODY, *votes)}
+    milder = Vote(0.15, 8.0, 4)
+    added = [one for one in all_series(tables, (milder,)) if one.votes == (milder,)]
+    assert len(added) == 3 and all(one.settings[0].noise_std == 14 for one in added), "noisier than those who vote"
+    setting = replace(added[0].settings[0], vote=milder)
+    ballot = setting.ballot(tables)
+    assert "noise 14, vote 0.15 of noise 8" in setting.name
+    assert (ballot.share, ballot.defense.noise_std, ballot.draws) == (0.15, 8, 4)
+    assert replace(setting, vote=Vote(0.1)).ballot(tables) == Ballot(0.1)
     assert all(len(one.votes) == 1 for one in voting if not one.settings[0].noise_std)
-    assert "vote" not in settings[0].name and "vote 0.2" in replace(settings[0], vote=0.2).name
+    assert "vote" not in settings[0].name and "vote 0.2" in replace(settings[0], vote=Vote(0.2)).name
     assert any(setting.noise_std for setting in settings) and any(not setting.noise_std for setting in settings)
     noisy = Setting("learned", 1.0, 10, 0.25, 1, 8.0)
     assert noisy.defense(tables).noise_std == 8 and "noise 8" in noisy.name
@@ -445,7 +460,7 @@ def test_every_series_is_random_ascends_and_has_the_published_setting_among_it()
 def test_an_evaluation_of_a_tuned_bundle_says_what_it_was_of(color_model_file, color_photographs, tmp_path):
     def tuner(model, data, images, learned, **rest):
         table = {"name": "t", "quant_table": learned.tolist()}
-        return Tuned(table, 10, 0.1, passes=2, noise_std=6.0, draws=2, undefended_vote=0.2)
+        return Tuned(table, 10, 0.1, passes=2, noise_std=6.0, draws=2, vote=Vote(0.2))
 
     settings = ConvertSettings(
         str(color_model_file), tmp_path / "out", str(color_photographs), precisions=("fp32",), steps=2, tuner=tuner

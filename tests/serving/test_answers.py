@@ -98,6 +98,21 @@ def test_the_vote_counts_in_what_is_shown(color_bundles, tmp_path, pictures):
     assert scores(answer["top"]) == pytest.approx(0.6 * mean + 0.4 * ballot, abs=1e-5)
 
 
+def test_milder_draws_vote_in_what_is_shown(color_bundles, tmp_path, pictures):
+    shutil.copytree(color_bundles / "fp32", tmp_path / "voting")
+    edit_manifest(tmp_path / "voting", "defense", "noise_std", value=20)
+    edit_manifest(tmp_path / "voting", "defense", "milder_vote", value={"share": 0.4, "noise_std": 5, "draws": 2})
+    voting = Classifier(load_bundle(tmp_path / "voting"), threads=1)
+    answer = show_stages(voting, pictures[2], Options(draws=4, top=3))
+
+    def scores(top: list[dict]) -> np.ndarray:
+        return np.array([one["score"] for one in sorted(top, key=lambda one: one["index"])], np.float32)
+
+    mean = np.mean([scores(draw["top"]) for draw in answer["each"]], axis=0)
+    assert len(answer["each"]) == 4, "who votes is not shown"
+    assert sorted(scores(answer["top"]) - 0.6 * mean) == pytest.approx([0, 0, 0.4], abs=1e-5)
+
+
 def test_a_picture_with_too_many_pixels_is_never_decoded(classifier, pictures):
     with pytest.raises(InputError, match="limit"):
         classify_picture(classifier, pictures[0], Options(), max_pixels=1000)

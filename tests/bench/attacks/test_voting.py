@@ -9,7 +9,7 @@ from bench.attacks.minimal import CarliniWagner, DeepFool
 from bench.attacks.pictures import as_pictures
 from bench.attacks.voting import Voting
 from bench.robustness.judge import ask
-from edgedefend.combining import softmax, with_vote
+from edgedefend.combining import Vote, softmax, with_vote
 
 VOTE = 0.3
 
@@ -29,7 +29,7 @@ def test_it_breaks_the_model_with_the_vote(voting, color_gradients, reddish, def
     sent = as_pictures(result.images, to_pictures(reddish.images))
     verdicts = ask(
         color_gradients, defend, sent, reddish.labels, reddish.targets if targeted else None,
-        draws=10, rng=np.random.default_rng(1), averaged=2, vote=VOTE,
+        draws=10, rng=np.random.default_rng(1), averaged=2, vote=Vote(VOTE),
     )  # fmt: skip
     assert min(verdict["hit"] for verdict in verdicts) >= 0.5
 
@@ -53,6 +53,23 @@ def test_its_gradient_is_that_of_both_and_every_query_counts(voting, color_gradi
     assert both.logits.shape == behind.logits.shape
 
 
+def test_milder_draws_vote_as_a_mean_and_are_attacked_with_the_others(color_gradients, defense, reddish):
+    noisy = [
+        adaptive_model(color_gradients, defense.with_noise(std), eot_samples=draws) for std, draws in ((40, 4), (5, 2))
+    ]
+    model = Voting(*noisy, VOTE)
+
+    def of(attacked, rng):
+        return attacked.gradient(reddish.images, reddish.targets, targeted=True, rng=rng)
+
+    both, rng = of(model, np.random.default_rng(5)), np.random.default_rng(5)
+    behind, voter = of(noisy[0], rng), of(noisy[1], rng)  # one after the other, from one stream
+    assert both.gradient == pytest.approx(behind.gradient + voter.gradient, abs=1e-6)
+    assert both.queries == 6 and both.logits.shape == behind.logits.shape
+    voters = softmax(voter.logits).mean(axis=1, keepdims=True)
+    assert np.exp(both.logits) == pytest.approx(with_vote(softmax(behind.logits), voters, VOTE), abs=1e-6)
+
+
 def test_away_from_a_class_the_bare_model_ends_to_count_once_it_is_left(voting, color_gradients, reddish):
     """Else its gradient, which never ends, would hide that behind the defence."""
     wrong = (color_gradients.logits(reddish.images).argmax(axis=1) + 1) % 3
@@ -73,7 +90,7 @@ def test_foolbox_gets_the_same_answers_and_breaks_it(voting, reddish, attack):
     given = bridge.model(bridge.tensor(reddish.images)).numpy()
     behind = FoolboxBridge(voting.defended, len(reddish.images), np.random.default_rng(3))
     mean = softmax(behind.model(behind.tensor(reddish.images)).numpy())
-    assert np.exp(given) == pytest.approx(with_vote(mean, voting.bare.logits(reddish.images), VOTE), abs=1e-5)
+    assert np.exp(given) == pytest.approx(with_vote(mean, voting.voter.logits(reddish.images), VOTE), abs=1e-5)
     result = attack(
         voting, reddish.images, reddish.labels, None, epsilon=0.3, norm="l2_rms", rng=np.random.default_rng(0)
     )
