@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from edgedefend.bundle import PRECISIONS
-from edgedefend.combining import MOST_VOTE, VOTE_DRAWS, Vote
+from edgedefend.combining import MOST_VOTE, Vote
 from edgedefend.commands.options import format_table, threads_option
 from edgedefend.errors import EdgeDefendError
 from edgedefend.interpreter import available_threads
@@ -106,8 +106,9 @@ def _tuner(max_accuracy_drop: float, **limits: Any) -> Any:
 @click.option(
     "--vote-noise",
     type=click.FloatRange(0, MOST_NOISE, min_open=True),
-    help="The vote is that of four draws behind so much noise, less than --noise-std.",
+    help="The vote is that of draws behind so much noise, less than --noise-std ...",
 )
+@click.option("--vote-draws", type=click.IntRange(1, 32), default=4, show_default=True, help="... of so many.")
 @click.option("--resize", type=click.Choice(RESIZE_RULES), default="stretch", show_default=True)
 @click.option("--epsilon", type=float, default=4.0, show_default=True, help="Attack: largest change, pixel levels.")
 @click.option("--steps", type=click.IntRange(1), default=10, show_default=True, help="Attack: gradient steps.")
@@ -166,8 +167,8 @@ def _tuner(max_accuracy_drop: float, **limits: Any) -> Any:
     "tuning_vote_noises",
     type=click.FloatRange(0, MOST_NOISE, min_open=True),
     multiple=True,
-    help="... these votes being those of draws behind so much noise instead of the undefended answer's (again for "
-    "others): more runs of the model an answer, and nothing is left without protection.",
+    help="... these votes being those of as many draws behind so much noise instead of the undefended answer's (again "
+    "for others): twice the runs of the model, and nothing is left without protection.",
 )
 @click.option("--pack", is_flag=True, help="Write each bundle as one zip file as well.")
 @click.option("--force", is_flag=True, help="Replace bundles that are there.")
@@ -179,6 +180,7 @@ def convert(
     threads: int | None,
     vote: float,
     vote_noise: float | None,
+    vote_draws: int,
     max_accuracy_drop: float | None,
     tuning_images: int,
     tuning_draws: int,
@@ -218,7 +220,7 @@ def convert(
     }
     wanted = ConvertSettings(
         input_settings=input_settings,
-        vote=Vote(vote, vote_noise or 0.0, VOTE_DRAWS if vote_noise else 1),
+        vote=Vote(vote, vote_noise or 0.0, vote_draws if vote_noise else 1),
         threads=threads or available_threads(),
         command="edgedefend " + shlex.join(sys.argv[1:]),
         tuner=None if max_accuracy_drop is None else _tuner(max_accuracy_drop, **tuning),

@@ -13,12 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MOST_VOTE", "NOBODY", "VOTE_DRAWS", "Runs", "Vote", "softmax", "with_vote"]
+__all__ = ["MOST_VOTE", "NOBODY", "Runs", "Vote", "softmax", "with_vote"]
 
 # From a half on the vote alone would decide, whatever the draws say.
 MOST_VOTE = 0.45
-# Milder draws that `convert` lets make one vote: half of eight lose a few thousandths of accuracy.
-VOTE_DRAWS = 4
 
 
 @dataclass(frozen=True)
@@ -50,8 +48,12 @@ class Vote:
         return self.share > 0 and self.noise_std > 0
 
     def __str__(self) -> str:
-        """Return "vote 0.1", "vote 0.15 of noise 8", "" for nobody's."""
-        return f"vote {self.share:g}" + (f" of noise {self.noise_std:g}" if self.milder else "") if self.share else ""
+        """Return "vote 0.1", "vote 0.15 of 8 draws behind noise 6", "" for nobody's."""
+        if not self.share:
+            return ""
+        return f"vote {self.share:g}" + (
+            f" of {self.draws} draws behind noise {self.noise_std:g}" if self.milder else ""
+        )
 
 
 NOBODY = Vote()

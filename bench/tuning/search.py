@@ -27,7 +27,7 @@ from bench.tuning.report import picture, report
 from bench.tuning.screening import Budget, Screened, Screening
 from convert.models import LoadedModel
 from convert.pipeline import Progress, Tuned, target_classes
-from edgedefend.combining import VOTE_DRAWS, Vote
+from edgedefend.combining import Vote
 from edgedefend.dataset import Dataset
 from edgedefend.dct import load_quant_table
 from edgedefend.errors import InputError, UsageError
@@ -226,11 +226,14 @@ class _Search:
 
     def _screen(self, photographs: Pictures, right: NDArray[np.bool_], budget: Budget) -> list[Screened]:
         screening = Screening(self.model, self.tables, photographs, right, self.store, self.tuner.numbers, self.seed)
-        series = list(all_series(self.tables, _votes(self.tuner.votes)))
+        series = list(all_series(self.tables, self._votes()))
         with self.progress("what settings cost", sum(len(one.settings) for one in series)) as tick:
             screened = screening.all_of(series, budget.floor, tick)
         with self.progress("what levels between them cost", len({one.setting.series for one in screened})) as tick:
             return screening.refined(screened, budget, tick)
+
+    def _votes(self) -> list[Vote]:
+        return [Vote(share, noise, max(self.tuner.numbers) if noise else 1) for share, noise in self.tuner.votes]
 
     def _contest(self, effort: Effort) -> Contest:
         return Contest(self.model, self.store, effort, self.seed)
@@ -268,10 +271,6 @@ class _Search:
             if divisor > 1:
                 left = left[: max(2, (len(left) + 1) // 2)]
         return list(rows.values()), left
-
-
-def _votes(wanted: Sequence[tuple[float, float]]) -> list[Vote]:
-    return [Vote(share, noise, VOTE_DRAWS if noise else 1) for share, noise in wanted]
 
 
 def _strongest(screened: Sequence[Screened], budget: Budget) -> list[Screened]:

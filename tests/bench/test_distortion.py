@@ -9,7 +9,7 @@ from edgedefend.combining import Vote
 from edgedefend.statistics import format_proportion
 from tests.conftest import command_line, one_line
 
-GIVEN = ["--noise-std", 12, "--passes", 2, "--draws", 2, "--vote", 0.3, "--vote-noise", 4]
+GIVEN = ["--noise-std", 12, "--passes", 2, "--draws", 2, "--vote", 0.3, "--vote-noise", 4, "--vote-draws", 3]
 
 
 @pytest.fixture(scope="module")
@@ -33,19 +33,19 @@ def measured(noisy, color_model_file, color_photographs, tmp_path_factory):
 
 def test_a_defence_named_by_hand_is_what_the_bundle_has(noisy):
     bundle = load_bundle(noisy)
-    assert (bundle.noise_std, bundle.passes, bundle.draws, bundle.vote) == (12, 2, 2, Vote(0.3, 4, 4))
+    assert (bundle.noise_std, bundle.passes, bundle.draws, bundle.vote) == (12, 2, 2, Vote(0.3, 4, 3))
 
 
 def test_it_says_what_the_bundle_costs_and_buys(measured):
     _, folder, run = measured
     found = json.loads((folder / "r.json").read_text())
-    assert found["draws"] == 2 and found["vote"] == {"share": 0.3, "noise_std": 4, "draws": 4}
+    assert found["draws"] == 2 and found["vote"] == {"share": 0.3, "noise_std": 4, "draws": 3}
     report = found["report"]
     assert report["steps"] == 40 and set(report["distortion"]) == set(report["accuracy"]) == {"1", "2"}
     assert report["undefended_accuracy"]["n"] == 12 == found["data"]["n"]
     assert all(each["n"] == len(each["ratios"]) == 3 for each in report["distortion"].values())
     assert report["distortion"]["2"]["undefended"] > 0
-    assert "attacks of 40 steps" in run.stdout and "vote 0.3 of noise 4" in run.stdout
+    assert "attacks of 40 steps" in run.stdout and "vote 0.3 of 3 draws behind noise 4" in run.stdout
     assert format_proportion(report["accuracy"]["2"]) in run.stdout
     assert f"{report['distortion']['2']['ratio']:.1f} times the distortion" in run.stdout
 

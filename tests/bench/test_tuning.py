@@ -446,7 +446,7 @@ def test_every_series_is_random_ascends_and_has_the_published_setting_among_it()
     assert len(added) == 3 and all(one.settings[0].noise_std == 14 for one in added), "noisier than those who vote"
     setting = replace(added[0].settings[0], vote=milder)
     ballot = setting.ballot(tables)
-    assert "noise 14, vote 0.15 of noise 8" in setting.name
+    assert "noise 14, vote 0.15 of 4 draws behind noise 8" in setting.name
     assert (ballot.share, ballot.defense.noise_std, ballot.draws) == (0.15, 8, 4)
     assert replace(setting, vote=Vote(0.1)).ballot(tables) == Ballot(0.1)
     assert all(len(one.votes) == 1 for one in voting if not one.settings[0].noise_std)
