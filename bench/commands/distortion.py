@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
 from bench.commands.options import echo_verdict, json_option, progress, save
 
 __all__ = ["distortion"]
+
+
+@contextlib.contextmanager
+def _progress(label: str, length: int) -> Iterator[Callable[[int], Any]]:
+    """Show a bar on a terminal; elsewhere a line whenever some of it is done, for this takes an hour."""
+    if sys.stderr.isatty():
+        with progress(label, length) as tick:
+            yield tick
+        return
+    done = 0
+
+    def tell(count: int) -> None:
+        nonlocal done
+        done += count
+        if count > 1 or done == length:
+            click.echo(f"{label}: {done} of {length}", err=True)
+
+    yield tell
 
 
 @click.command()
@@ -71,7 +92,7 @@ def distortion(
     photographs = load_dataset(data, open_model(subject).labels)
     try:
         effort = Effort(steps, largest=largest)
-        result = measure_distortion(subject, photographs, images=images, effort=effort, folder=out, progress=progress)
+        result = measure_distortion(subject, photographs, images=images, effort=effort, folder=out, progress=_progress)
     except KeyboardInterrupt:
         click.echo("\nedgedefend: stopped; the same command goes on from here", err=True)
         sys.exit(1)

@@ -31,7 +31,7 @@ from tests.conftest import command_line, one_line
 
 SHORT = ["--quick", "--images", 2, "--table", 1, "--defense", "ours"]
 SMALL = ["--precision", "fp32", "--steps", 2, "--tuning-images", 3, "--tuning-draws", 2, "--tuning-vote", 0.2]
-SMALL += ["--tuning-report-steps", 300]
+SMALL += ["--tuning-report-steps", 300, "--tuning-vote-noise", 4]
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +62,8 @@ def test_the_chosen_setting_is_the_best_of_the_last_round_and_within_the_budget(
     finalists = [row for row in found["attacked"] if row["n"] == last]
     assert found["chosen"]["name"] == max(finalists, key=lambda row: row["geometric_mean"])["name"]
     assert all(row["accuracy_drop"] <= 0.2 + 1e-9 for row in found["attacked"])
+    voting = [row["name"] for row in found["attacked"] if "vote 0.2 of 2 draws behind noise 4" in row["name"]]
+    assert voting and len(voting) > len({name.split(", noise")[0] for name in voting}), "less noise went on as well"
     # Halved: the first round has every series that is within the budget, the last not.
     assert len(finalists) < len(found["attacked"])
 
@@ -221,6 +223,18 @@ def test_of_each_series_the_strongest_within_the_budget_goes_on():
     assert [one.setting for one in _strongest(screened, Budget(0.85))] == [coarse, loud]
     assert Budget(0.85).enough_draws(screened[1]) == 2 and Budget(0.85).enough_draws(screened[0]) == 1
     assert _strongest(screened, Budget(0.99)) == []
+
+
+def test_with_a_vote_less_noise_goes_on_as_well():
+    def screened(vote, noises):
+        settings = [Setting("t", 1, *GRIDS[1], 1, noise, vote) for noise in noises]
+        return [Screened(setting, {1: 0.9}, {1: 0.0}) for setting in settings]
+
+    noises = (10.0, 14.0, 16.0, 17.0, 20.0)
+    several = [*screened(NOBODY, noises), *screened(Vote(0.2), noises), *screened(Vote(0.2, 5.0, 2), noises[3:])]
+    went_on = [(str(one.setting.vote), one.setting.noise_std) for one in _strongest(several, Budget(0.8))]
+    milder = str(Vote(0.2, 5.0, 2))
+    assert sorted(went_on) == [("", 20), ("vote 0.2", 14), ("vote 0.2", 20), (milder, 20)]
 
 
 def test_a_loss_within_the_budget_by_luck_alone_is_not_within_it():
@@ -457,10 +471,11 @@ def test_every_series_is_random_ascends_and_has_the_published_setting_among_it()
     assert Setting("learned", SCALES[-1], 10, 0.25, 1).quant_table(tables)[0, 0] == 25 * SCALES[-1]
 
 
-def test_an_evaluation_of_a_tuned_bundle_says_what_it_was_of(color_model_file, color_photographs, tmp_path):
+@pytest.mark.parametrize("vote", [Vote(0.2), Vote(0.2, 3.0, 2)])
+def test_an_evaluation_of_a_tuned_bundle_says_what_it_was_of(vote, color_model_file, color_photographs, tmp_path):
     def tuner(model, data, images, learned, **rest):
         table = {"name": "t", "quant_table": learned.tolist()}
-        return Tuned(table, 10, 0.1, passes=2, noise_std=6.0, draws=2, vote=Vote(0.2))
+        return Tuned(table, 10, 0.1, passes=2, noise_std=6.0, draws=2, vote=vote)
 
     settings = ConvertSettings(
         str(color_model_file), tmp_path / "out", str(color_photographs), precisions=("fp32",), steps=2, tuner=tuner
@@ -471,9 +486,10 @@ def test_an_evaluation_of_a_tuned_bundle_says_what_it_was_of(color_model_file, c
     assert result.returncode == 0, result.stderr
     found = json.loads((tmp_path / "r" / "robustness.json").read_text())["bundle"]
     assert (found["passes"], found["noise_std"], found["distort_limit"], found["draws"]) == (2, 6.0, 0.1, 2)
-    assert found["undefended_vote"] == 0.2
+    assert found.get("undefended_vote") == (None if vote.milder else 0.2)
+    assert found.get("milder_vote") == ({"share": 0.2, "noise_std": 3, "draws": 2} if vote.milder else None)
     report = (tmp_path / "r" / "report.md").read_text()
-    assert "mean of 2 draws" in report and "vote of 0.2" in report
+    assert "mean of 2 draws" in report and "vote of 0.2" in report and ("noise of 3 levels" in report) == vote.milder
 
 
 def test_a_bundle_s_own_number_of_draws_is_the_default(tuned, color_photographs, run_cli):
