@@ -108,7 +108,7 @@ def _tuner(max_accuracy_drop: float, **limits: Any) -> Any:
     type=click.FloatRange(0, MOST_NOISE, min_open=True),
     help="The vote is that of draws behind so much noise, less than --noise-std ...",
 )
-@click.option("--vote-draws", type=click.IntRange(1, 32), default=4, show_default=True, help="... of so many.")
+@click.option("--vote-draws", type=click.IntRange(1, 32), help="... of so many of them (default: as many as --draws).")
 @click.option("--resize", type=click.Choice(RESIZE_RULES), default="stretch", show_default=True)
 @click.option("--epsilon", type=float, default=4.0, show_default=True, help="Attack: largest change, pixel levels.")
 @click.option("--steps", type=click.IntRange(1), default=10, show_default=True, help="Attack: gradient steps.")
@@ -180,7 +180,7 @@ def convert(
     threads: int | None,
     vote: float,
     vote_noise: float | None,
-    vote_draws: int,
+    vote_draws: int | None,
     max_accuracy_drop: float | None,
     tuning_images: int,
     tuning_draws: int,
@@ -204,6 +204,8 @@ def convert(
         input_settings = load_settings(settings)
     elif scale is not None or offset is not None:
         input_settings = InputSettings(scale=1.0 if scale is None else scale, offset=offset or 0.0)
+    if vote_draws is not None and vote_noise is None:
+        raise click.UsageError("--vote-draws says how many draws vote: give --vote-noise as well")
     if vote_noise is not None and not (vote and vote_noise < options["noise_std"]):
         raise click.UsageError("--vote-noise says whose the vote is: give --vote as well, and a larger --noise-std")
     if max_accuracy_drop is not None and (vote or any(options[name] != _PLAIN[name] for name in _PLAIN)):
@@ -220,7 +222,7 @@ def convert(
     }
     wanted = ConvertSettings(
         input_settings=input_settings,
-        vote=Vote(vote, vote_noise or 0.0, vote_draws if vote_noise else 1),
+        vote=Vote(vote, vote_noise or 0.0, (vote_draws or options["draws"]) if vote_noise else 1),
         threads=threads or available_threads(),
         command="edgedefend " + shlex.join(sys.argv[1:]),
         tuner=None if max_accuracy_drop is None else _tuner(max_accuracy_drop, **tuning),

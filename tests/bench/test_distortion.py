@@ -7,7 +7,7 @@ import pytest
 from edgedefend.bundle import load_bundle
 from edgedefend.combining import Vote
 from edgedefend.statistics import format_proportion
-from tests.conftest import command_line, one_line
+from tests.conftest import command_line
 
 GIVEN = ["--noise-std", 12, "--passes", 2, "--draws", 2, "--vote", 0.3, "--vote-noise", 4, "--vote-draws", 3]
 
@@ -69,13 +69,16 @@ def test_the_same_command_goes_on_and_more_steps_are_another_attack(measured):
 def test_too_few_photographs_are_said_before_anything_is_attacked(measured, tmp_path):
     words = [20 if word == 3 else tmp_path / "d" if str(word).endswith("/d") else word for word in measured[0]]
     result = command_line(*words)
-    assert "of its 12 photographs right, 20 are asked for" in one_line(result, 3)
+    *done, line = result.stderr.splitlines()
+    assert result.returncode == 3 and done == ["reading photographs: 12 of 12"]
+    assert "of its 12 photographs right, 20 are asked for" in line
 
 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
         (["--vote-noise", 4], "give --vote as well"),
+        (["--vote", 0.2, "--vote-draws", 4], "give --vote-noise as well"),
         (["--vote", 0.2, "--vote-noise", 4, "--noise-std", 4], "a larger --noise-std"),
         (["--noise-std", 4, "--max-accuracy-drop", 0.1], "chooses --passes, --noise-std"),
         (["--max-accuracy-drop", 0.1, "--tuning-vote-noise", 4], "give --tuning-vote as well"),
