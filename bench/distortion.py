@@ -106,7 +106,14 @@ def measure_distortion(
         )  # fmt: skip
     return {
         "kind": "distortion",
+        "bundle": {
+            "model": subject.model,
+            "quant_table": tables[_TABLE].tolist(),
+            "num_steps": subject.num_steps,
+            "distort_limit": subject.distort_limit,
+        },
         "name": setting.name,
+        "images": images,
         "draws": subject.draws,
         "vote": asdict(subject.vote),
         "data": {"name": data.name, "n": len(data)},

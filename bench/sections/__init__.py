@@ -12,7 +12,7 @@ from bench.condition_rows import condition_rows
 from bench.resultfile import label_of, text_at, texts_at
 from bench.sections.latency import latency
 from bench.sections.parts import Plot, Section, Table
-from bench.sections.short import accuracy, anything, memory, startup, throughput
+from bench.sections.short import accuracy, anything, distortion, memory, startup, throughput
 from bench.sections.soak import soak
 
 __all__ = ["Plot", "Section", "Table", "section_of"]
@@ -28,6 +28,7 @@ _KINDS: dict[str, Callable[[dict[str, Any], Section], None]] = {
     "latency": latency,
     "soak": soak,
     "accuracy": accuracy,
+    "distortion": distortion,
     "startup": startup,
     "throughput": throughput,
     "memory-growth": memory,

@@ -8,7 +8,7 @@ from bench import charts
 from bench.resultfile import at, number_at, numbers, text_at
 from bench.sections.parts import MOST_POINTS, Plot, Section, Table, show
 
-__all__ = ["accuracy", "anything", "memory", "startup", "throughput"]
+__all__ = ["accuracy", "anything", "distortion", "memory", "startup", "throughput"]
 
 
 def accuracy(result: dict[str, Any], section: Section) -> None:
@@ -23,6 +23,39 @@ def accuracy(result: dict[str, Any], section: Section) -> None:
             cells.append("{:.3f} [{:.3f}, {:.3f}] n={:.0f}".format(*known) if len(known) == 4 else "-")
         table.append(cells)
     section.tables.append(Table(["defence", "top-1 [95 % Wilson]", "top-5 [95 % Wilson]"], table))
+
+
+def distortion(result: dict[str, Any], section: Section) -> None:
+    """Fill the section of a `bench distortion`: what a bundle costs and buys, by how many draws make an answer."""
+    report, draws = at(result, "report"), number_at(result, "draws") or 1
+    table = []
+    for count in sorted({1, int(draws)}):
+        accuracy, found = (at(report, name, str(count)) for name in ("accuracy", "distortion"))
+        ratio = f"{show(number_at(found, 'ratio'))} [{show(number_at(found, 'low'))}, {show(number_at(found, 'high'))}]"
+        table.append(
+            [
+                str(count),
+                show(number_at(accuracy, "value"), "", 3),
+                ratio,
+                show(number_at(found, "geometric_mean_ratio")),
+                show(number_at(found, "ratios", 0)),
+                show(number_at(found, "n"), "", 0),
+            ]
+        )
+    section.headlines.append((f"distortion needed over undefended, {draws:.0f} draws an answer", table[-1][2]))
+    section.headlines.append(("accuracy lost", show(number_at(report, "accuracy_drop", "value"), "", 3)))
+    header = [
+        "draws an answer",
+        "accuracy",
+        "ratio of medians [95 %]",
+        "geometric mean",
+        "least",
+        "photographs attacked",
+    ]
+    section.tables.append(Table(header, table))
+    section.notes.append(
+        f"{text_at(result, 'name')}; attacks of {show(number_at(report, 'steps'), 'steps', 0)}: more may find less."
+    )
 
 
 def startup(result: dict[str, Any], section: Section) -> None:

@@ -50,6 +50,17 @@ def test_it_says_what_the_bundle_costs_and_buys(measured):
     assert f"{report['distortion']['2']['ratio']:.1f} times the distortion" in run.stdout
 
 
+def test_a_report_has_it(measured):
+    _, folder, _ = measured
+    result = command_line("bench", "report", folder / "r.json", "--out", folder / "report")
+    assert result.returncode == 0, result.stderr
+    (text,) = [path.read_text() for path in (folder / "report").rglob("*.md")]
+    found = json.loads((folder / "r.json").read_text())["report"]
+    assert "distortion needed over undefended, 2 draws an answer" in text and "attacks of 40 steps" in text
+    assert f"{found['distortion']['2']['geometric_mean_ratio']:.2f}" in text
+    assert f"{found['accuracy_drop']['value']:.3f}" in text
+
+
 def test_the_same_command_goes_on_and_more_steps_are_another_attack(measured):
     words, folder, _ = measured
     path = folder / "d" / "records.jsonl"
