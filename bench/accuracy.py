@@ -45,8 +45,8 @@ def measure_accuracy(
     Returns
     -------
     dict
-        ``"rows"``: for "undefended", "1 draw" and "N draws" (with the vote that the bundle gives the undefended answer
-        named beside them) a `Proportion` for top-1 and one for top-5;
+        ``"rows"``: for "undefended", "1 draw" and "N draws" (with the bundle's vote named beside them) a
+        `Proportion` for top-1 and one for top-5;
         ``"undefended_answers"``: the best class of each photograph; beside them the conditions.
 
     Raises

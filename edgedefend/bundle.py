@@ -435,12 +435,14 @@ def _vote(defense: _Fields) -> Vote:
     if "undefended_vote" in defense.content:
         raise defense.fail("milder_vote", "the only vote: there is an undefended_vote as well")
     fields = defense.section("milder_vote")
-    least = float(np.nextafter(0, 1))
-    return Vote(
-        fields.number("share", least, MOST_VOTE),
-        fields.number("noise_std", least, MOST_NOISE),
+    vote = Vote(
+        fields.number("share", 0, MOST_VOTE),
+        fields.number("noise_std", 0, MOST_NOISE),
         fields.whole("draws", 1, _MAX_DRAWS),
     )
+    if not vote.milder:
+        raise fields.fail("noise_std" if vote.share else "share", "a number above 0")
+    return vote
 
 
 def _suspicion(defense: _Fields) -> SuspicionThreshold | None:

@@ -127,8 +127,12 @@ def test_a_newer_format_says_upgrade(copy, run_cli):
         (("defense", "noise_std"), 65, "noise_std is 65, expected a number from 0 to 64"),
         (("defense", "undefended_vote"), 0.5, "undefended_vote is 0.5, expected a number from 0 to 0.45"),
         (("defense", "milder_vote"), 0.1, "milder_vote. must be an object"),
-        (("defense", "milder_vote"), {"share": 0, "noise_std": 8, "draws": 4}, "share is 0, expected a number from"),
-        (("defense", "milder_vote"), {"share": 0.1, "noise_std": 0, "draws": 4}, "noise_std is 0, expected"),
+        (("defense", "milder_vote"), {"share": 0, "noise_std": 8, "draws": 4}, "share is 0, expected a number above 0"),
+        (
+            ("defense", "milder_vote"),
+            {"share": 0.1, "noise_std": 0, "draws": 4},
+            "noise_std is 0, expected a number above 0",
+        ),
         (("defense", "milder_vote"), {"share": 0.1, "noise_std": 8, "draws": 0}, "draws is 0, expected a whole"),
     ],
 )

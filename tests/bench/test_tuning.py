@@ -10,11 +10,12 @@ import cv2
 import numpy as np
 import pytest
 
+from bench.attacks.base import to_unit
 from bench.attacks.model import load_gradient_model
 from bench.robustness.figures import trade_off
 from bench.robustness.store import ResultStore
 from bench.tuning import candidates, contest, screening
-from bench.tuning.answers import Ballot, bare_answers, combined_answers
+from bench.tuning.answers import Ballot, bare_answers, class_probabilities, combined_answers, draw_probabilities
 from bench.tuning.candidates import GRIDS, NOISES, SCALES, Series, Setting, all_series
 from bench.tuning.contest import Pictures
 from bench.tuning.report import by_photograph
@@ -414,6 +415,28 @@ def test_a_setting_with_a_vote_is_attacked_and_judged_with_it(color_model_file, 
     assert attacked == [0.45] and set(judged) == {0.45}
     # The undefended model falls to less than the draws do, so its vote comes early.
     assert np.median(list(found.values())) < np.median(list(without.values()))
+
+
+def test_milder_draws_vote_and_are_attacked_as_such(color_model_file, tmp_path, monkeypatch):
+    model = load_gradient_model(color_model_file)
+    grey = np.random.default_rng(0).integers(100, 150, (4, 40, 48, 3), np.uint8)
+    defense = Defense(np.full((8, 8), 2.0), 10, 0.25, noise_std=30)
+    ballot = Ballot(0.3, defense.with_noise(4), 2)
+    voters = ballot.voters(model, grey, 3, np.random.default_rng(1))
+    drawn = draw_probabilities(model, ballot.defense, grey, draws=6, rng=np.random.default_rng(1))
+    assert voters == pytest.approx(drawn.reshape(3, 2, 4, 3).mean(axis=1), abs=1e-6)
+    assert Ballot(0.3).voters(model, grey, 3, None) == pytest.approx(class_probabilities(model, grey))
+    assert Ballot().voters(model, grey, 3, None) is None
+    attacked, voting = [], contest.Voting
+    monkeypatch.setattr(contest, "Voting", lambda *a: attacked.append(a) or voting(*a))
+    labels = bare_answers(model, grey).astype(np.int32)
+    photographs = Pictures(grey, labels, (labels + 1) % 3, tuple("abcd"))
+    with ResultStore(tmp_path, {"kind": "tuning"}) as store:
+        contest.Contest(model, store, contest.Effort(steps=3), 0).smallest("x", defense, photographs, 2, ballot=ballot)
+    ((behind, voter, share),) = attacked
+    assert share == 0.3 and (behind.eot_samples, voter.eot_samples) == (4, 2)
+    seen = [each.logits(to_unit(np.repeat(grey[:1], 40, axis=0)), np.random.default_rng(0)) for each in (behind, voter)]
+    assert seen[1].std(axis=0).max() < seen[0].std(axis=0).max() / 2, "who votes has less noise"
 
 
 def test_an_attack_that_falls_short_is_not_a_photograph_that_holds(color_model_file, tmp_path, monkeypatch):
