@@ -21,9 +21,9 @@ class Voting:
     """A defended model and who votes beside it, answering together.
 
     The answers are logarithms of probabilities, each of one draw with the vote. The loss is that behind the defence
-    plus that of the voter, not that of the answer: once the vote is won the logarithm of the sum would hardly feel the draws
-    any more, and the gradient would hide what is left to do. Of milder draws that is not the strongest attack: the draws
-    alone did as well with half the steps (docs/decisions/0028).
+    plus that of the voter, not that of the answer: once the vote is won the logarithm of the sum would hardly feel the
+    draws any more, and the gradient would hide what is left to do. Of milder draws that is not the strongest attack:
+    the draws alone did as well with half the steps (docs/decisions/0028).
 
     Parameters
     ----------
