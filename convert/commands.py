@@ -296,11 +296,18 @@ def echo_report(found: dict[str, Any]) -> None:
     drop = found["accuracy_drop"]
     click.echo(f"  it drops by {drop['value']:.3f} [{drop['low']:.3f}, {drop['high']:.3f}]")
     for count, value in found["distortion"].items():
-        ratio, low, high = ("-" if value[name] is None else f"{value[name]:.1f}" for name in ("ratio", "low", "high"))
+        ratio, low, high = (_times(value[name]) for name in ("ratio", "low", "high"))
         click.echo(
             f"  {count} draws: an attacker needs {ratio} times the distortion [{low}, {high}] n={value['n']}, "
             f"{_one_by_one(value)}"
         )
+    if len(found["attacks"]) > 1:
+        each = ", ".join(f"{way} {_times(value['ratio'])}" for way, value in found["attacks"].items())
+        click.echo(f"  that is the better of two attacks on each photograph; of one by itself: {each} times")
+
+
+def _times(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{ratio:.1f}"
 
 
 def _one_by_one(distortion: dict[str, Any]) -> str:

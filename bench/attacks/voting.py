@@ -1,7 +1,7 @@
 """A defended model beside which another answer has a vote (`edgedefend.combining`), as an attack sees it.
 
 What votes is the undefended model, or milder draws: it is fooled before the defended one. So an attacker brings both to
-his class at once.
+his class at once; or he leaves milder draws alone, since what fools the others mostly fools them as well.
 """
 
 from __future__ import annotations
@@ -22,18 +22,20 @@ class Voting:
 
     The answers are logarithms of probabilities, each of one draw with the vote. The loss is that behind the defence
     plus that of the voter, not that of the answer: once the vote is won the logarithm of the sum would hardly feel the
-    draws any more, and the gradient would hide what is left to do. Of milder draws that is not the strongest attack:
-    the draws alone did as well with half the steps (docs/decisions/0028).
+    draws any more, and the gradient would hide what is left to do. Of milder draws that is not always the strongest
+    attack, see `draws_alone` (docs/decisions/0028).
 
     Parameters
     ----------
     defended, voter : Attackable
     vote : float
         See `edgedefend.combining.with_vote`.
+    draws_alone : bool
+        Leaves the voter out of loss and gradient: it only answers, with as many draws as would make its gradient.
     """
 
-    def __init__(self, defended: Attackable, voter: Attackable, vote: float) -> None:
-        self.defended, self.voter, self.vote = defended, voter, vote
+    def __init__(self, defended: Attackable, voter: Attackable, vote: float, *, draws_alone: bool = False) -> None:
+        self.defended, self.voter, self.vote, self.draws_alone = defended, voter, vote, draws_alone
 
     @property
     def randomised(self) -> bool:
@@ -60,6 +62,9 @@ class Voting:
     ) -> Gradient:
         """Return the sum of both gradients, and the answers of each draw with the vote."""
         behind = self.defended.gradient(images, classes, targeted=targeted, loss=loss, rng=rng)
+        if self.draws_alone:
+            answers = [softmax(self.voter.logits(images, rng)) for _ in range(getattr(self.voter, "eot_samples", 1))]
+            return behind._replace(logits=self._answers(behind.logits, np.mean(answers, axis=0)[:, None]))
         voter = self.voter.gradient(images, classes, targeted=targeted, loss=loss, rng=rng)
         voters = softmax(voter.logits).mean(axis=1, keepdims=True)  # (N, 1, classes)
         share = np.ones(len(images), np.float32)

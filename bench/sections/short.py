@@ -56,6 +56,12 @@ def distortion(result: dict[str, Any], section: Section) -> None:
     section.notes.append(
         f"{text_at(result, 'name')}; attacks of {show(number_at(report, 'steps'), 'steps', 0)}: more may find less."
     )
+    attacks = at(report, "attacks")
+    if isinstance(attacks, dict) and len(attacks) > 1:
+        each = ", ".join(f"{text_at([way], 0)} {show(number_at(attacks, way, 'ratio'))}" for way in list(attacks)[:5])
+        section.notes.append(
+            f"The best of several attacks on each photograph; ratio of medians of each by itself: {each}."
+        )
 
 
 def startup(result: dict[str, Any], section: Section) -> None:

@@ -13,7 +13,7 @@ from bench.attacks.model import GradientModel
 from bench.robustness.curve import distortion_ratio
 from bench.robustness.figures import trade_off
 from bench.tuning.candidates import Setting
-from bench.tuning.contest import Contest, Pictures
+from bench.tuning.contest import Contest, Pictures, ways
 from bench.tuning.screening import accuracies
 from convert.pipeline import Progress
 from edgedefend.statistics import mean_difference, mean_proportion
@@ -68,6 +68,11 @@ def report(
         bare = contest.smallest("undefended", None, attacked, 1, tick=tick)
         found[draws] = contest.smallest(setting.name, defense, attacked, draws, ballot=ballot, also=also, tick=tick)
     found[1] = contest.smallest(setting.name, defense, attacked, 1, ballot=ballot, also=also)
+    # Of the best of them on each photograph, and of each by itself: which one counts where.
+    alone = {
+        way: contest.smallest(setting.name, defense, attacked, draws, ballot=ballot, also=also, only=way)
+        for way in ways(ballot)
+    }
     return {
         "steps": contest.effort.steps,
         "accuracy_drop": mean_difference((right - np.array(accuracy[draws])).tolist()),
@@ -77,6 +82,7 @@ def report(
             str(count): {**distortion_ratio(each, bare), **by_photograph(each, bare)}
             for count, each in sorted(found.items())
         },
+        "attacks": {way: {**distortion_ratio(each, bare), **by_photograph(each, bare)} for way, each in alone.items()},
     }
 
 

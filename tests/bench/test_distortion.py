@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from bench.tuning.contest import DRAWS_ALONE, EVERYTHING
 from edgedefend.bundle import load_bundle
 from edgedefend.combining import Vote
 from edgedefend.statistics import format_proportion
@@ -45,6 +46,9 @@ def test_it_says_what_the_bundle_costs_and_buys(measured):
     assert report["undefended_accuracy"]["n"] == 12 == found["data"]["n"]
     assert all(each["n"] == len(each["ratios"]) == 3 for each in report["distortion"].values())
     assert report["distortion"]["2"]["undefended"] > 0
+    assert set(report["attacks"]) == {EVERYTHING, DRAWS_ALONE}
+    best, each = report["distortion"]["2"]["ratios"], [one["ratios"] for one in report["attacks"].values()]
+    assert all(least <= min(pair) for least, *pair in zip(best, *each, strict=True)) and "of two attacks" in run.stdout
     assert "attacks of 40 steps" in run.stdout and "vote 0.3 of 3 draws behind noise 4" in run.stdout
     assert format_proportion(report["accuracy"]["2"]) in run.stdout
     assert f"{report['distortion']['2']['ratio']:.1f} times the distortion" in run.stdout
@@ -56,6 +60,7 @@ def test_a_report_has_it(measured):
     assert result.returncode == 0, result.stderr
     (text,) = [path.read_text() for path in (folder / "report").rglob("*.md")]
     found = json.loads((folder / "r.json").read_text())["report"]
+    assert "ratio of medians of each by itself: everything " in text
     assert "distortion needed over undefended, 2 draws an answer" in text and "attacks of 40 steps" in text
     assert f"{found['distortion']['2']['geometric_mean_ratio']:.2f}" in text
     assert f"{found['accuracy_drop']['value']:.3f}" in text
@@ -71,10 +76,10 @@ def test_the_same_command_goes_on_and_more_steps_are_another_attack(measured):
     assert again["accuracy"] == result["accuracy"], "its draws are those of the seed"
     # The photograph that was lost is attacked anew, by itself.
     assert again["distortion"]["2"]["median"] == pytest.approx(result["distortion"]["2"]["median"], rel=0.1)
-    assert len(path.read_bytes().splitlines()) == len(before.splitlines()) == 6
+    assert len(path.read_bytes().splitlines()) == len(before.splitlines()) == 9
     longer = [60 if word == 40 else word for word in words]
     assert command_line(*longer).returncode == 0
-    assert len(path.read_bytes().splitlines()) == 12
+    assert len(path.read_bytes().splitlines()) == 18
 
 
 def test_too_few_photographs_are_said_before_anything_is_attacked(measured, tmp_path):

@@ -107,10 +107,12 @@ def test_a_drop_beyond_the_budget_on_others_is_said(drop, told, tmp_path, capsys
     measured = {
         "name": "x", "draws": 1, "undefended_accuracy": accuracy, "accuracy": {"1": accuracy}, "distortion": distortion,
         "accuracy_drop": {"value": drop, "low": drop - 0.02, "high": drop + 0.02, "n": 10},
+        "attacks": {contest.EVERYTHING: distortion["1"], contest.DRAWS_ALONE: {**distortion["1"], "ratio": 7.25}},
     }  # fmt: skip
     _echo_tuning(measured, tmp_path, 0.05)
     said = capsys.readouterr()
     assert f"it drops by {drop:.3f} [" in said.out and "no attack worked" in said.out
+    assert "of one by itself: everything -, the draws alone 7.2 times" in said.out
     assert ("more than the 0.05 of --max-accuracy-drop" in said.err) == told
 
 
@@ -403,7 +405,7 @@ def test_a_setting_with_a_vote_is_attacked_and_judged_with_it(color_model_file, 
     photographs = Pictures(grey, labels, (labels + 1) % 3, tuple("abcd"))
     attacked, judged = [], []
     voting, combine = contest.Voting, contest.combined_answers
-    monkeypatch.setattr(contest, "Voting", lambda *a: attacked.append(a[-1]) or voting(*a))
+    monkeypatch.setattr(contest, "Voting", lambda *a, **k: attacked.append((a[-1], k)) or voting(*a, **k))
     monkeypatch.setattr(contest, "combined_answers", lambda *a: judged.append(a[-1]) or combine(*a))
     with ResultStore(tmp_path, {"kind": "tuning"}) as store:
         fight = contest.Contest(model, store, contest.Effort(steps=40, eot_samples=2), 0)
@@ -412,7 +414,7 @@ def test_a_setting_with_a_vote_is_attacked_and_judged_with_it(color_model_file, 
         assert (attacked, set(judged)) == ([], {0.0})
         judged.clear()
         found = fight.smallest("some", defense, photographs, 2, ballot=Ballot(0.45))
-    assert attacked == [0.45] and set(judged) == {0.45}
+    assert attacked == [(0.45, {"draws_alone": False})] and set(judged) == {0.45}
     # The undefended model falls to less than the draws do, so its vote comes early.
     assert np.median(list(found.values())) < np.median(list(without.values()))
 
@@ -428,15 +430,48 @@ def test_milder_draws_vote_and_are_attacked_as_such(color_model_file, tmp_path, 
     assert Ballot(0.3).voters(model, grey, 3, None) == pytest.approx(class_probabilities(model, grey))
     assert Ballot().voters(model, grey, 3, None) is None
     attacked, voting = [], contest.Voting
-    monkeypatch.setattr(contest, "Voting", lambda *a: attacked.append(a) or voting(*a))
+    monkeypatch.setattr(contest, "Voting", lambda *a, **k: attacked.append((*a, k)) or voting(*a, **k))
     labels = bare_answers(model, grey).astype(np.int32)
     photographs = Pictures(grey, labels, (labels + 1) % 3, tuple("abcd"))
     with ResultStore(tmp_path, {"kind": "tuning"}) as store:
-        contest.Contest(model, store, contest.Effort(steps=3), 0).smallest("x", defense, photographs, 2, ballot=ballot)
-    ((behind, voter, share),) = attacked
+        fight = contest.Contest(model, store, contest.Effort(steps=3), 0)
+        fight.smallest("x", defense, photographs, 2, ballot=ballot)
+    (behind, voter, share, _), (*_, alone) = attacked
+    assert alone == {"draws_alone": True}
     assert share == 0.3 and (behind.eot_samples, voter.eot_samples) == (4, 2)
     seen = [each.logits(to_unit(np.repeat(grey[:1], 40, axis=0)), np.random.default_rng(0)) for each in (behind, voter)]
     assert seen[1].std(axis=0).max() < seen[0].std(axis=0).max() / 2, "who votes has less noise"
+
+
+@pytest.mark.parametrize("better", contest.ways(Ballot(0.3, Defense(np.full((8, 8), 2.0)))))
+def test_the_better_of_two_attacks_counts_and_both_are_kept(better, color_model_file, tmp_path, monkeypatch):
+    """What one of them has found before is not looked for again: so a longer attack adds to a shorter one."""
+    model = load_gradient_model(color_model_file)
+    grey = np.random.default_rng(0).integers(100, 150, (4, 40, 48, 3), np.uint8)
+    labels = bare_answers(model, grey).astype(np.int32)
+    photographs = Pictures(grey, labels, (labels + 1) % 3, tuple("abcd"))
+    defense = Defense(np.full((8, 8), 2.0), 10, 0.25, noise_std=20)
+    ballot, attack = Ballot(0.3, defense.with_noise(4), 2), contest.Contest._attack
+    made = []
+
+    def told(self, purpose, *args):
+        made.append(args[-1])
+        records = attack(self, purpose, *args)
+        if args[-1] == better:
+            return records
+        return [{**record, "verdicts": {"2": [{"l2_rms": 0.9, "hit": 1.0}]}} for record in records]
+
+    monkeypatch.setattr(contest.Contest, "_attack", told)
+    with ResultStore(tmp_path, {"kind": "tuning"}) as store:
+        fight = contest.Contest(model, store, contest.Effort(steps=40, eot_samples=2, largest=0.5), 0)
+        found = fight.smallest("x", defense, photographs, 2, ballot=ballot)
+        each = {
+            way: fight.smallest("x", defense, photographs, 2, ballot=ballot, only=way) for way in contest.ways(ballot)
+        }
+    assert made == list(contest.ways(ballot))
+    assert found == each[better] and max(found.values()) < 0.5
+    assert all(set(each[way].values()) == {0.9} for way in each if way != better)
+    assert contest.ways(Ballot(0.3)) == contest.ways(Ballot()) == (contest.EVERYTHING,)
 
 
 def test_an_attack_that_falls_short_is_not_a_photograph_that_holds(color_model_file, tmp_path, monkeypatch):

@@ -70,6 +70,21 @@ def test_milder_draws_vote_as_a_mean_and_are_attacked_with_the_others(color_grad
     assert np.exp(both.logits) == pytest.approx(with_vote(softmax(behind.logits), voters, VOTE), abs=1e-6)
 
 
+def test_the_draws_alone_are_attacked_but_judged_with_those_who_vote(color_gradients, defense, reddish):
+    behind, voter = [
+        adaptive_model(color_gradients, defense.with_noise(std), eot_samples=draws) for std, draws in ((40, 4), (5, 2))
+    ]
+    rng = [np.random.default_rng(5) for _ in range(2)]
+    found = Voting(behind, voter, VOTE, draws_alone=True).gradient(
+        reddish.images, reddish.targets, targeted=True, rng=rng[0]
+    )
+    expected = behind.gradient(reddish.images, reddish.targets, targeted=True, rng=rng[1])
+    assert found.gradient == pytest.approx(expected.gradient, abs=1e-7)
+    assert found.loss == pytest.approx(expected.loss) and found.queries == expected.queries == 4
+    voters = np.mean([softmax(voter.logits(reddish.images, rng[1])) for _ in range(2)], axis=0)[:, None]
+    assert np.exp(found.logits) == pytest.approx(with_vote(softmax(expected.logits), voters, VOTE), abs=1e-6)
+
+
 def test_away_from_a_class_the_bare_model_ends_to_count_once_it_is_left(voting, color_gradients, reddish):
     """Else its gradient, which never ends, would hide that behind the defence."""
     wrong = (color_gradients.logits(reddish.images).argmax(axis=1) + 1) % 3
