@@ -153,9 +153,17 @@ def identity_model(subject: SubjectSpec, defense: str, eot_samples: int) -> Atta
 
 
 def _behind(
-    model: GradientModel, back_through: Callable[[Baseline], Backward], eot_samples: int, player: Baseline
+    model: GradientModel,
+    back_through: Callable[[Baseline], Backward],
+    eot_samples: int,
+    player: Baseline,
+    *,
+    draws_alone: bool = False,
 ) -> Attackable:
-    """Return the model behind a defence, averaged over draws, with whoever votes beside it behind its own."""
+    """Return the model behind a defence, averaged over draws, with whoever votes beside it behind its own.
+
+    With `draws_alone` the gradient leaves out those who vote.
+    """
 
     def behind(each: Baseline, samples: int) -> Attackable:
         single = Bpda(model, back_through(each))
@@ -165,7 +173,7 @@ def _behind(
         return behind(player, eot_samples)
     # Milder draws agree more with one another: half as many of them make a gradient.
     voter = behind(player.milder, max(1, eot_samples // 2)) if player.milder else model
-    return Voting(behind(player, eot_samples), voter, player.answer_vote.share)
+    return Voting(behind(player, eot_samples), voter, player.answer_vote.share, draws_alone=draws_alone)
 
 
 def _way_through(player: Baseline, way: str) -> Backward:
@@ -191,6 +199,7 @@ def _defended(subject: SubjectSpec, model: GradientModel, defense: str, way: str
         lambda each: Resampling(each.ingredients.defense(), quantizer=_QUANTIZERS[way]),
         samples,
         player,
+        draws_alone=bool(options.get("draws_alone", False)),
     )
     share = float(options.get("bare_share", 0.0))
     return AlsoBare(behind, model, share) if share else behind

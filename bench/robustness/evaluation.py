@@ -99,6 +99,7 @@ class Evaluation:
             attacks=attackers.attacks_for(self.subject),
             parts=request.parts,
             costly={name for name in self.facts if known[name].costly},
+            milder=subject.vote.milder,
         )
         if not request.tables and not request.figures and (not request.parts or "checks" in request.parts):
             probed = randomised if request.sizes.checked_others else set(QUOTED) & set(randomised)

@@ -137,11 +137,15 @@ def _points(defense: str, sizes: Sizes, randomised: bool) -> tuple[float, ...]:
     return sizes.epsilons or usual
 
 
-def _curve(defense: str, sizes: Sizes, *, randomised: bool, costly: bool, images: dict[bool, int]) -> list[Planned]:
+def _curve(
+    defense: str, sizes: Sizes, *, randomised: bool, costly: bool, milder: bool, images: dict[bool, int]
+) -> list[Planned]:
     """Return the security curve of a defence under the strongest white-box attack there is for it.
 
     Parameters
     ----------
+    milder : bool
+        Whether milder draws have a vote: then the smallest change is searched for without them in the gradient as well.
     images : dict
         Whether the attacker has a target -> on how many photographs.
     """
@@ -150,9 +154,12 @@ def _curve(defense: str, sizes: Sizes, *, randomised: bool, costly: bool, images
         return [Planned("curve", cells[targeted], count) for targeted, count in images.items()]
     cells = {targeted: _curve_cell(defense, sizes, randomised, targeted=targeted) for targeted in images}
     smallest = _smallest_cell(defense, sizes, randomised)
+    searches = [smallest]
+    if milder:
+        searches.append(replace(smallest, options={**smallest.options, "draws_alone": True}))
     return [
         *(Planned("curve", cells[targeted], count) for targeted, count in images.items()),
-        Planned("smallest", smallest, images[True]),
+        *(Planned("smallest", cell, images[True]) for cell in searches),
     ]
 
 
@@ -329,6 +336,7 @@ def plan(
     attacks: Collection[str] = (),
     parts: Collection[str] = (),
     costly: Collection[str] = (),
+    milder: bool = False,
 ) -> list[Planned]:
     """Return what has to be measured, the adaptive attack first.
 
@@ -346,6 +354,8 @@ def plan(
         Of `PARTS`: only these of what the protocol has.
     costly : collection of str
         The defences whose curve is made with the search for the smallest change alone.
+    milder : bool
+        Whether milder draws have a vote beside those of ours.
 
     Raises
     ------
@@ -364,7 +374,14 @@ def plan(
         for name in (*first, *others):
             targeted, untargeted = (1, 2) if name in first else (4, 4)
             images = {True: sizes.part(targeted), False: sizes.part(untargeted)}
-            planned += _curve(name, sizes, randomised=defenses[name], costly=name in costly, images=images)
+            planned += _curve(
+                name,
+                sizes,
+                randomised=defenses[name],
+                costly=name in costly,
+                milder=milder and name == "ours",
+                images=images,
+            )
     if everything:
         for name in first:
             planned += _checks(name, sizes, randomised=defenses[name], costly=name in costly)

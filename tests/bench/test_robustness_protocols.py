@@ -83,6 +83,19 @@ def test_a_costly_defence_has_its_curve_from_the_search_for_the_smallest_change(
     assert checks == {curve[0].cell.id}
 
 
+def test_milder_draws_that_vote_are_left_out_of_one_search_for_the_smallest_change():
+    def searches(**more):
+        planned = plan("strong", DEFENSES, Sizes(), attacks={"adaptive", "ddn"}, parts=["curve"], **more)
+        return [
+            (item.cell.defense, item.cell.options.get("draws_alone", False), item.images)
+            for item in planned
+            if item.role == "smallest" and item.cell.defense in ("ours", "rand")
+        ]
+
+    assert searches() == [("ours", False, 100), ("rand", False, 25)]
+    assert searches(milder=True) == [("ours", False, 100), ("ours", True, 100), ("rand", False, 25)]
+
+
 def test_every_attack_gets_the_gradient_that_is_known_of_ours():
     names = {"fgsm", "i-fgsm", "mi-fgsm", "deepfool", "l-bfgs", "c&w"}
     planned = plan("strong", DEFENSES, Sizes(), attacks={*names, "pgd", "learned"}, parts=["attacks"])

@@ -88,6 +88,9 @@ def test_ours_is_attacked_with_the_vote_that_the_bundle_gives(color_model_file):
             for each in (model.defended, model.voter)
         ]
         assert seen[1].std(axis=0).max() < seen[0].std(axis=0).max() / 2, "who votes has less noise"
+        assert not model.draws_alone
+    options = {"eot_samples": 2, "draws_alone": True}
+    assert attackers._defended(milder, bare_model(milder), "ours", "known", options).draws_alone
     assert isinstance(attackers.identity_model(voting, "ours", 1), Voting)
     assert not isinstance(attackers.identity_model(voting, "jpeg", 1), Voting)
 
