@@ -21,7 +21,8 @@ from bench.tuning.answers import bare_answers
 from bench.tuning.candidates import DRAWS, Setting
 from bench.tuning.contest import Contest, Effort, Pictures
 from bench.tuning.report import report
-from convert.pipeline import Progress, target_classes
+from convert.learning import target_classes
+from convert.settings import Progress
 from edgedefend.dataset import Dataset
 from edgedefend.errors import InputError
 from edgedefend.sources import fit_image, read_image

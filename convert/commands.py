@@ -195,7 +195,8 @@ def convert(
     An interrupted run goes on where it stopped when the same command is given again.
     """
     from convert.models import InputSettings, load_settings
-    from convert.pipeline import ConvertSettings, ParityError, convert_model
+    from convert.pipeline import ParityError, convert_model
+    from convert.settings import ConvertSettings
 
     if settings is not None and (scale is not None or offset is not None):
         raise click.UsageError("--scale and --offset stand in the --settings file already")

@@ -27,8 +27,8 @@ def gradients(
     import numpy as np
 
     from bench.gradients import measure_gradients
+    from convert.learning import target_classes
     from convert.models import load_model
-    from convert.pipeline import target_classes
     from edgedefend.dataset import load_dataset
     from edgedefend.sources import fit_image, read_image
 

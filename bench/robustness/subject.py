@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from bench.attacks.base import to_unit
 from bench.robustness.cells import Photo
+from convert.learning import target_classes
 from convert.models import ZOO, LoadedModel, load_model, load_settings
-from convert.pipeline import target_classes
 from edgedefend.bundle import MANIFEST, load_bundle
 from edgedefend.combining import NOBODY, Vote
 from edgedefend.dataset import Dataset, Photograph

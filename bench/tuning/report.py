@@ -15,7 +15,7 @@ from bench.robustness.figures import trade_off
 from bench.tuning.candidates import Setting
 from bench.tuning.contest import Contest, Pictures, ways
 from bench.tuning.screening import accuracies
-from convert.pipeline import Progress
+from convert.settings import Progress
 from edgedefend.statistics import mean_difference, mean_proportion
 
 __all__ = ["by_photograph", "picture", "report"]

@@ -25,8 +25,9 @@ from bench.tuning.candidates import DRAWS, all_series
 from bench.tuning.contest import Contest, Effort, Pictures
 from bench.tuning.report import picture, report
 from bench.tuning.screening import Budget, Screened, Screening
+from convert.learning import target_classes
 from convert.models import LoadedModel
-from convert.pipeline import Progress, Tuned, target_classes
+from convert.settings import Progress, Tuned
 from edgedefend.combining import Vote
 from edgedefend.dataset import Dataset
 from edgedefend.dct import load_quant_table
@@ -87,7 +88,7 @@ class Tuner:
         seed: int,
         progress: Progress,
     ) -> Tuned:
-        """Return the best settings; see `convert.pipeline.Tuner`. `folder` gets ``tuning.json`` and ``tuning.png``.
+        """Return the best settings; see `convert.settings.Tuner`. `folder` gets ``tuning.json`` and ``tuning.png``.
 
         Raises
         ------

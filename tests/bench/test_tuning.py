@@ -22,7 +22,8 @@ from bench.tuning.report import by_photograph
 from bench.tuning.screening import Budget, Screened, Screening, _middle, _standard_error, accuracies, never_better
 from bench.tuning.search import _mean_logarithms, _strongest
 from convert.commands import _echo_tuning, _one_by_one
-from convert.pipeline import ConvertSettings, Tuned, convert_model
+from convert.pipeline import convert_model
+from convert.settings import ConvertSettings, Tuned
 from edgedefend.bundle import load_bundle
 from edgedefend.classifier import Classifier
 from edgedefend.combining import NOBODY, Vote
