@@ -151,21 +151,18 @@ class Contest:
         only : str, optional
             One of `ways`; by default the best of them on each photograph.
         tick : callable
-            Told how many photographs have been attacked.
+            Told how many photographs have been attacked, in each of the `ways`.
         """
         judged = tuple(sorted({draws, *also}))
         found = []
         for start in range(0, len(pictures), _AT_ONCE):
             some = pictures.part(range(start, min(start + _AT_ONCE, len(pictures))))
-            found += np.min(
-                [
-                    [_least(record, draws) for record in self._attacked(name, defense, some, judged, ballot, way)]
-                    for way in ways(ballot)
-                    if only in (None, way)
-                ],
-                axis=0,
-            ).tolist()
-            tick(len(some))
+            by_way = []
+            for way in ways(ballot) if only is None else (only,):
+                records = self._attacked(name, defense, some, judged, ballot, way)
+                by_way.append([_least(record, draws) for record in records])
+                tick(len(some))
+            found += [min(each) for each in zip(*by_way, strict=True)]
         return dict(zip(pictures.names, found, strict=True))
 
     def _attacked(

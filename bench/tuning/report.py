@@ -64,7 +64,7 @@ def report(
         tick(1)
     also = (1, draws)
     found = {}
-    with progress(f"reporting on {len(attacked)} others", 2 * len(attacked)) as tick:
+    with progress(f"reporting on {len(attacked)} others", len(attacked) * (1 + len(ways(ballot)))) as tick:
         bare = contest.smallest("undefended", None, attacked, 1, tick=tick)
         found[draws] = contest.smallest(setting.name, defense, attacked, draws, ballot=ballot, also=also, tick=tick)
     found[1] = contest.smallest(setting.name, defense, attacked, 1, ballot=ballot, also=also)

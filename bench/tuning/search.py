@@ -22,7 +22,7 @@ from bench.robustness.curve import distortion_ratio
 from bench.robustness.store import ResultStore
 from bench.tuning.answers import bare_answers
 from bench.tuning.candidates import DRAWS, all_series
-from bench.tuning.contest import Contest, Effort, Pictures
+from bench.tuning.contest import Contest, Effort, Pictures, ways
 from bench.tuning.report import picture, report
 from bench.tuning.screening import Budget, Screened, Screening
 from convert.learning import target_classes
@@ -253,7 +253,8 @@ class _Search:
             some = photographs.part(range(max(1, len(photographs) // divisor)))
             found: dict[str, dict[str, float]] = {}
             label = f"attacking {len(left)} settings on {len(some)}"
-            with self.progress(label, len(some) * (len(left) + 1)) as tick:
+            attacks = sum(len(ways(one.setting.ballot(self.tables))) for one in left)
+            with self.progress(label, len(some) * (attacks + 1)) as tick:
                 bare = contest.smallest(_BARE, None, some, 1, tick=tick)
                 for one in left:
                     name, draws = one.setting.name, budget.enough_draws(one) or max(one.accuracy)

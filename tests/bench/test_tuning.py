@@ -465,7 +465,9 @@ def test_the_better_of_two_attacks_counts_and_both_are_kept(better, color_model_
     monkeypatch.setattr(contest.Contest, "_attack", told)
     with ResultStore(tmp_path, {"kind": "tuning"}) as store:
         fight = contest.Contest(model, store, contest.Effort(steps=40, eot_samples=2, largest=0.5), 0)
-        found = fight.smallest("x", defense, photographs, 2, ballot=ballot)
+        ticks = []
+        found = fight.smallest("x", defense, photographs, 2, ballot=ballot, tick=ticks.append)
+        assert ticks == [4, 4]
         each = {
             way: fight.smallest("x", defense, photographs, 2, ballot=ballot, only=way) for way in contest.ways(ballot)
         }
