@@ -123,7 +123,7 @@ class FoolboxBridge:
                 ballot = tf.one_hot(tf.argmax(alone, axis=1), alone.shape[-1])
                 answer = tf.math.log(tf.maximum((1 - vote) * tf.exp(behind) + vote * ballot, LEAST))
                 # The answers of `Voting`, with its gradient.
-                both = behind + alone
+                both = behind if model.draws_alone else behind + alone
                 return both + tf.stop_gradient(answer - both)
 
             return together
@@ -136,7 +136,7 @@ class FoolboxBridge:
 
 def _gradients_a_step(model: Attackable) -> int:
     if isinstance(model, Voting):
-        return _gradients_a_step(model.defended) + _gradients_a_step(model.voter)
+        return _gradients_a_step(model.defended) + (0 if model.draws_alone else _gradients_a_step(model.voter))
     return model.eot_samples if isinstance(model, Eot) else 1
 
 

@@ -99,6 +99,15 @@ def test_away_from_a_class_the_bare_model_ends_to_count_once_it_is_left(voting, 
     assert share(wrong.astype(np.int32)) <= left.max() * 1.01 < share(reddish.labels)
 
 
+def test_foolbox_may_leave_out_those_who_vote_as_well(voting, reddish):
+    alone = Voting(voting.defended, voting.voter, VOTE, draws_alone=True)
+    result = CarliniWagner(steps=10, search_steps=1)(
+        alone, reddish.images, reddish.labels, None, epsilon=0.3, norm="l2_rms", rng=np.random.default_rng(0)
+    )
+    # Of each step: four draws.
+    assert (result.gradient_queries % 4 == 0).all() and not (result.gradient_queries % 5 == 0).all()
+
+
 @pytest.mark.parametrize("attack", [DeepFool(steps=40, enlarge=True), CarliniWagner(steps=40, search_steps=3)])
 def test_foolbox_gets_the_same_answers_and_breaks_it(voting, reddish, attack):
     bridge = FoolboxBridge(voting, len(reddish.images), np.random.default_rng(3))
