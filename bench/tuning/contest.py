@@ -76,7 +76,8 @@ class Pictures:
 def ways(ballot: Ballot) -> tuple[str, ...]:
     """Return the attacks there are on a ballot: the draws alone as well where those who vote are fooled with them.
 
-    The undefended answer is not; it has to be brought to the target itself.
+    The undefended answer is not: it has to be brought to the target itself. The last one takes the fewest gradients
+    and is no weaker on the median photograph (docs/decisions/0028).
     """
     return (EVERYTHING, DRAWS_ALONE) if ballot.share and ballot.defense is not None else (EVERYTHING,)
 

@@ -70,6 +70,19 @@ def test_the_chosen_setting_is_the_best_of_the_last_round_and_within_the_budget(
     assert len(finalists) < len(found["attacked"])
 
 
+def test_the_quickest_attack_chooses_and_all_of_them_report(tuned):
+    records = [json.loads(line) for line in (tuned[1] / "tuning" / "records.jsonl").read_text().splitlines()]
+    found, made = json.loads((tuned[1] / "tuning.json").read_text()), {}
+    for record in records:
+        if record["point"] == "smallest" and "behind noise 4" in record["cell"]:
+            _, _, steps, *way = record["cell"].split(" | ")
+            made.setdefault(steps, set()).add(way[0] if way else contest.EVERYTHING)
+    assert made.pop("200 steps") == {contest.DRAWS_ALONE}
+    milder = Vote(**found["chosen"]["vote"]).milder
+    assert made == ({"300 steps": {contest.EVERYTHING, contest.DRAWS_ALONE}} if milder else {})
+    assert set(found["report"]["attacks"]) == ({contest.EVERYTHING, *made.get("300 steps", ())})
+
+
 def test_the_report_is_about_other_photographs(tuned):
     out = tuned[1]
     records = [json.loads(line) for line in (out / "tuning" / "records.jsonl").read_text().splitlines()]
