@@ -359,7 +359,8 @@ def describe(result: dict[str, Any], section: Section) -> None:
         noise = number_at(result, "bundle", "milder_vote", "noise_std") or 0
         section.notes.append(
             f"{_title(result, 'ours')}: draws behind noise of {noise:g} levels have a vote of {vote:g} "
-            "beside the others, as the bundle asks for; attacks know of it and bring both to their class."
+            "beside the others, as the bundle asks for; attacks know of it and bring both to their class, and "
+            "one search for the smallest change the others alone."
         )
     for name in _names(result, "defenses"):
         if remark := text_at(result, "defenses", name, "remark"):

@@ -197,7 +197,8 @@ def _defense(
         final = {str(r["image"]): r for r in (records[::-1] if planned.cell.attack == "ddn" else records)}
         if final:
             row = _attack_row(list(final.values()), name)
-            attacks[f"{planned.cell.attack} ({goal})"] = {**row, "way_back": way_back(planned.cell)}
+            alone = ", the draws alone" if planned.cell.options.get("draws_alone") else ""
+            attacks[f"{planned.cell.attack}{alone} ({goal})"] = {**row, "way_back": way_back(planned.cell)}
     if attacks:
         result["attacks"] = attacks
     result["checks"] = _checks(held, name, bool(facts["randomised"]), probes)

@@ -66,6 +66,17 @@ def test_a_report_has_it(measured):
     assert f"{found['accuracy_drop']['value']:.3f}" in text
 
 
+def test_an_evaluation_makes_both_searches_as_well(noisy, color_model_file, color_photographs, tmp_path):
+    words = ["bench", "robustness", noisy, "--model", color_model_file, "--data", color_photographs, "--images", 2]
+    words += ["--quick", "--part", "curve", "--steps", 4, "--epsilon", 0.4, "--defense", "none", "--defense", "ours"]
+    result = command_line(*words, "--out", tmp_path)
+    assert result.returncode == 0, result.stderr
+    found = json.loads((tmp_path / "robustness.json").read_text())["defenses"]
+    searches = {name: {attack for attack in found[name]["attacks"] if attack.startswith("ddn")} for name in found}
+    assert searches == {"none": {"ddn (targeted)"}, "ours": {"ddn (targeted)", "ddn, the draws alone (targeted)"}}
+    assert "one search for the smallest change the others alone" in (tmp_path / "report.md").read_text()
+
+
 def test_the_same_command_goes_on_and_more_steps_are_another_attack(measured):
     words, folder, _ = measured
     path = folder / "d" / "records.jsonl"
