@@ -9,6 +9,7 @@ from bench.attacks.minimal import CarliniWagner, DeepFool
 from bench.attacks.pictures import as_pictures
 from bench.attacks.voting import Voting
 from bench.robustness.judge import ask
+from convert.tf import import_tensorflow
 from edgedefend.combining import Vote, softmax, with_vote
 
 VOTE = 0.3
@@ -100,12 +101,25 @@ def test_away_from_a_class_the_bare_model_ends_to_count_once_it_is_left(voting, 
 
 
 def test_foolbox_may_leave_out_those_who_vote_as_well(voting, reddish):
+    tf = import_tensorflow()
     alone = Voting(voting.defended, voting.voter, VOTE, draws_alone=True)
     result = CarliniWagner(steps=10, search_steps=1)(
         alone, reddish.images, reddish.labels, None, epsilon=0.3, norm="l2_rms", rng=np.random.default_rng(0)
     )
     # Of each step: four draws.
     assert (result.gradient_queries % 4 == 0).all() and not (result.gradient_queries % 5 == 0).all()
+
+    def slope(model):
+        bridge = FoolboxBridge(model, len(reddish.images), np.random.default_rng(3))
+        images = bridge.tensor(reddish.images)
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            given = tf.nn.log_softmax(bridge.model(images)) if model is voting.defended else bridge.model(images)
+            wanted = tf.reduce_sum(tf.gather(given, reddish.targets, axis=1, batch_dims=1))
+        return tape.gradient(wanted, images).numpy()
+
+    assert slope(alone) == pytest.approx(slope(voting.defended), abs=1e-5)
+    assert np.abs(slope(voting) - slope(alone)).max() > 1e-3
 
 
 @pytest.mark.parametrize("attack", [DeepFool(steps=40, enlarge=True), CarliniWagner(steps=40, search_steps=3)])
